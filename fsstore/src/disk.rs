@@ -1,0 +1,104 @@
+//! What a volume needs of a disk, and the two real ones: a file, later a block device.
+//!
+//! Offsets and lengths are whole blocks, except in the NVLOG, which writes whole blocks too.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A disk that holds one volume. Calls may come from several threads at once.
+///
+/// A write is durable only after a later [`flush`](Disk::flush) returned `Ok`; until then a crash may keep it,
+/// lose it or tear it at any 512-byte boundary, in any order with other unflushed writes.
+pub trait Disk: Send + Sync {
+    /// Fills `buf` from `offset`. Bytes never written read as zeros.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bufs`, one after the other, from `offset`.
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Makes every write that returned before this call durable.
+    fn flush(&self) -> io::Result<()>;
+    /// Gives the range back to the host; it may read as zeros or as what it was.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+}
+
+/// A volume in a sparse file. Held under an exclusive lock, so that no two processes open one volume.
+#[derive(Debug)]
+pub struct FileDisk {
+    file: File,
+}
+
+impl FileDisk {
+    /// Creates `path` (it must not exist) with `bytes` of address space and locks it.
+    ///
+    /// # Errors
+    /// The host's, and `WouldBlock` where another process holds the lock.
+    pub fn create(path: &Path, bytes: u64) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len(bytes)?;
+        Self::lock(file)
+    }
+
+    /// Opens and locks an existing volume file.
+    ///
+    /// # Errors
+    /// The host's, and `WouldBlock` where another process holds the lock.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::lock(File::options().read(true).write(true).open(path)?)
+    }
+
+    fn lock(file: File) -> io::Result<Self> {
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            let error = io::Error::from(error);
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return io::Error::new(error.kind(), "another process has this volume open");
+            }
+            error
+        })?;
+        Ok(FileDisk { file })
+    }
+}
+
+impl Disk for FileDisk {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if let [one] = bufs {
+            return self.file.write_all_at(one, offset);
+        }
+        let mut position = offset;
+        // A vector has at most 1024 slices (IOV_MAX on Linux).
+        for group in bufs.chunks(1024) {
+            let want: usize = group.iter().map(|b| b.len()).sum();
+            let wrote = rustix::io::pwritev(&self.file, group, position)?;
+            if wrote < want {
+                // A short vectored write is rare (signals, quota); finish it piece by piece.
+                let mut skip = wrote;
+                let mut at = position + wrote as u64;
+                for piece in group {
+                    let rest = piece.get(skip..).unwrap_or(&[]);
+                    skip = skip.saturating_sub(piece.len());
+                    self.file.write_all_at(rest, at)?;
+                    at += rest.len() as u64;
+                }
+            }
+            position += want as u64;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, offset, len) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
