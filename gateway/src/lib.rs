@@ -1,1 +1,5 @@
-//! x
+//! A node: protocol servers, LIFs, control plane, admin interfaces.
+
+pub mod handle;
+pub mod rpc;
+pub mod xdr;
