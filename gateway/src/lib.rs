@@ -3,3 +3,4 @@
 pub mod handle;
 pub mod rpc;
 pub mod vserver;
+pub mod xdr;
