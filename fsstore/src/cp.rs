@@ -11,7 +11,7 @@
 use crate::blockmap::{self, DiffRuns};
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, SNAPSHOTS_MAX, SnapEntry, encode_table};
-use crate::ids::{BLOCK_SIZE, CpNumber, Fbn, InodeNum, SnapshotId, Vbn};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, InodeNum, SnapshotId, Vbn};
 use crate::inode::{self, Inode};
 use crate::io::{Io, WriteBatch};
 use crate::layout::{BlockPtr, FANOUT, ImageRoot, Page, TreeRoot, checksum};
@@ -20,8 +20,9 @@ use crate::shared::Shared;
 use crate::tree::{Body, Edit, Ledger, Node, Origin, Slot, Tree, encode_index, page_from};
 use crate::walloc::Walloc;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The last committed image. Its lock is what makes CPs come one after the other.
 pub(crate) struct Committed {
@@ -58,6 +59,9 @@ struct Writeout<'a> {
     freed: Vec<Vbn>,
 }
 
+/// Shortest run of freed blocks that is given back to the host (1 MiB): shorter ones are soon used again, and each
+/// costs a system call.
+const DISCARD_BLOCKS: u64 = 256;
 /// Blocks taken from the allocator at once.
 const SPARE_BLOCKS: u64 = 256;
 
@@ -238,10 +242,27 @@ impl Shared {
             (newest.table, newest.table_len) = (info.table, info.table_len);
         }
 
-        let freed = std::mem::take(&mut out.freed);
+        let mut freed = std::mem::take(&mut out.freed);
+        freed.retain(|vbn| !held.contains(vbn));
+        freed.extend(dropped);
+        self.discard(&mut freed);
         *committed = Committed { map: Tree::from_root(info.image.map)?, info, snaps: Arc::new(snaps) };
-        self.commit(committed, &frozen, &roots, freed, &held, &dropped)?;
+        self.commit(committed, &frozen, &roots, &freed)?;
         Ok(frozen.image.cp)
+    }
+
+    /// Gives long runs of freed blocks back to the host, before anybody can write there again.
+    fn discard(&self, freed: &mut [Vbn]) {
+        freed.sort_unstable();
+        for run in freed.chunk_by(|a, b| a.0 + 1 == b.0) {
+            let len = run.len() as u64;
+            if len >= DISCARD_BLOCKS
+                && let Some(first) = run.first()
+                && let Err(error) = self.io.disk.discard(first.0 * BLOCK_SIZE_U64, len * BLOCK_SIZE_U64)
+            {
+                tracing::warn!(volume = %self.uuid, %error, "free blocks could not be given back to the host");
+            }
+        }
     }
 
     /// Step 5.
@@ -250,9 +271,7 @@ impl Shared {
         committed: &Committed,
         frozen: &Frozen,
         roots: &HashMap<InodeNum, TreeRoot>,
-        freed: Vec<Vbn>,
-        held: &std::collections::HashSet<Vbn>,
-        dropped: &[Vbn],
+        freed: &[Vbn],
     ) -> Result<()> {
         let inofile = Tree::from_root(committed.info.image.inofile)?;
         let mut maps = vec![committed.map.clone()];
@@ -276,10 +295,10 @@ impl Shared {
             st.evict(self.inodes_max);
             let mut walloc = self.walloc.lock();
             walloc.set_maps(maps);
-            freed.into_iter().filter(|vbn| !held.contains(vbn)).for_each(|vbn| walloc.release(vbn));
-            dropped.iter().for_each(|vbn| walloc.release(*vbn));
+            freed.iter().for_each(|vbn| walloc.release(*vbn));
         }
         *self.snaps.write() = committed.snaps.clone();
+        self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
         self.log.covered(frozen.image.lsn);
         self.room.notify_all();
         Ok(())
@@ -476,8 +495,8 @@ fn write_map_node(
 
 /// Which of the freed blocks the newest snapshot holds. A block is in a run of neighbouring snapshots, and the
 /// image just left had it: if any snapshot has it, the newest has.
-fn held_blocks(io: &Io, newest: Option<&Tree>, freed: &[Vbn]) -> Result<std::collections::HashSet<Vbn>> {
-    let mut held = std::collections::HashSet::new();
+fn held_blocks(io: &Io, newest: Option<&Tree>, freed: &[Vbn]) -> Result<HashSet<Vbn>> {
+    let mut held = HashSet::new();
     if let Some(map) = newest {
         for vbn in freed {
             if blockmap::is_set(map, io, *vbn)? {

@@ -22,6 +22,7 @@ use crate::walloc::Walloc;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A number that no earlier mount of this volume has used for its log.
 pub(crate) fn fresh_log_id() -> u64 {
@@ -120,6 +121,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         hash: NameHash::new(info.uuid),
     };
     let snaps = Arc::new(snaps);
+    let snapshot_only = info.snapshot_only;
     Ok(Shared {
         uuid: info.uuid,
         blocks: info.blocks,
@@ -133,6 +135,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         committed: Mutex::new(Committed { info, map, snaps: snaps.clone() }),
         io,
         snaps: RwLock::new(snaps),
+        snapshot_only: AtomicU64::new(snapshot_only),
         pins: Arc::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),

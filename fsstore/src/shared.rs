@@ -17,6 +17,7 @@ use crate::walloc::Walloc;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// Snapshots that a transfer reads: they can't be deleted.
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
     pub(crate) committed: Mutex<Committed>,
     pub(crate) snaps: RwLock<Arc<Vec<SnapEntry>>>,
+    /// Blocks that only snapshots hold.
+    pub(crate) snapshot_only: AtomicU64,
     pub(crate) pins: Pins,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
@@ -161,6 +164,12 @@ impl Shared {
         if self.spare_blocks(st) >= cost + keep { Ok(()) } else { Err(FsError::NoSpace) }
     }
 
+    /// Whether a CP could bring free blocks.
+    pub(crate) fn may_free_blocks(&self) -> bool {
+        let st = self.state.read();
+        !st.ledger.is_empty() || st.frozen_blocks > 0
+    }
+
     pub(crate) fn statfs(&self) -> StatFs {
         let st = self.state.read();
         let spare = self.spare_blocks(&st);
@@ -168,7 +177,7 @@ impl Shared {
         let files = st.files;
         drop(st);
         let available = spare.saturating_sub(self.delete_reserve());
-        let snapshot_only = self.snapshot_only();
+        let snapshot_only = self.snapshot_only.load(Ordering::Relaxed);
         StatFs {
             total_bytes: self.data_blocks * BLOCK_SIZE_U64,
             free_bytes: free * BLOCK_SIZE_U64,
@@ -177,11 +186,6 @@ impl Shared {
             files,
             free_files: available,
         }
-    }
-
-    /// Blocks that only snapshots hold, as of the last CP that is not waited for.
-    fn snapshot_only(&self) -> u64 {
-        self.committed.try_lock().map_or(0, |committed| committed.info.snapshot_only)
     }
 
     /// The inode of `id`, as it is now. What the caller holds does not change any more.

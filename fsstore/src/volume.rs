@@ -199,8 +199,8 @@ impl Volume {
     pub fn execute(&self, cx: &Context, op: Op) -> Result<Done> {
         let generation = self.shared.state.read().generation;
         match self.try_execute(cx, &op) {
-            Err(FsError::NoSpace) => {
-                // Blocks that were freed since the last CP come back with the next.
+            // Blocks that were freed since the last CP come back with the next.
+            Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
                 self.shared.checkpoint_past(generation)?;
                 self.try_execute(cx, &op)
             }
@@ -421,8 +421,9 @@ impl Volume {
         visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<bool> {
         let mut after = after;
+        let parent = self.parent(&*self.shared.inode(dir)?)?;
         loop {
-            let (entries, end) = self.shared.view(dir, |inode| self.entries(cx, inode, after))?;
+            let (entries, end) = self.shared.view(dir, |inode| self.entries(cx, inode, parent, after))?;
             for (cookie, name, file, kind) in &entries {
                 if visit(DirEntry { cookie: *cookie, name, file: *file, kind: *kind }).is_break() {
                     return Ok(false);
@@ -435,7 +436,13 @@ impl Volume {
         }
     }
 
-    fn entries(&self, cx: &Context, inode: &Inode, after: Cookie) -> Result<(Vec<Listed>, bool)> {
+    fn entries(
+        &self,
+        cx: &Context,
+        inode: &Inode,
+        parent: FileId,
+        after: Cookie,
+    ) -> Result<(Vec<Listed>, bool)> {
         if !inode.is_dir() {
             return Err(FsError::NotDir);
         }
@@ -447,7 +454,6 @@ impl Volume {
             entries.push((Cookie(1), Bytes::from_static(b"."), inode.id(), FileKind::Dir));
         }
         if after < Cookie(2) {
-            let parent = self.parent(inode)?;
             entries.push((Cookie(2), Bytes::from_static(b".."), parent, FileKind::Dir));
         }
         let end = directory::scan(inode, &self.shared.io, after, &mut |entry| {
@@ -462,7 +468,7 @@ impl Volume {
 
     /// The directory above; the root's is the root.
     fn parent(&self, inode: &Inode) -> Result<FileId> {
-        if inode.id() == ROOT {
+        if inode.id() == ROOT || !inode.is_dir() {
             return Ok(ROOT);
         }
         if let Some(parent) = self.shared.state.read().inodes.get(&inode.parent) {
