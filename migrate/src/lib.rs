@@ -5,12 +5,17 @@
 //! format: what must travel beside blocks is opaque bytes of the gateway.
 
 pub mod estimate;
+mod failpoint;
+pub mod heartbeat;
+pub mod link;
 pub mod machine;
 mod message;
 mod model;
 pub mod policy;
 pub mod ports;
+pub mod protocol;
 
+pub use failpoint::{FailAction, Failpoints};
 pub use message::Message;
 pub use model::*;
 pub use ports::{
