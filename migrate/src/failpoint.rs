@@ -1,8 +1,8 @@
 //! Places where tests make a migration fail: a process that ends, a link that breaks. Off unless asked for.
 //!
-//! A place is named `role:phase:step`, e.g. `source:cutover:freeze`: it is hit just before the driver does
-//! that step in that phase. `FERRY_FAILPOINT=source:cutover:freeze=exit` in the environment, where the
-//! gateway reads it, ends the process there; `=cut` breaks the link once.
+//! A place is named `role.phase.step`, e.g. `source.cutover.freeze`: it is hit just before the driver does
+//! that step in that phase. `FERRY_FAILPOINT=source.cutover.freeze:exit` in the environment, where the
+//! gateway reads it, ends the process there; `:cut` breaks the link once.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -42,14 +42,14 @@ impl Failpoints {
         Failpoints(Some(Arc::new(Mutex::new(hook))))
     }
 
-    /// Parses `place=exit` or `place=cut`, several separated by commas. Each fires once.
+    /// Parses `place:exit` or `place:cut`, several separated by commas. Each fires once.
     ///
     /// # Errors
     /// The part that makes no sense.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut armed = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (place, action) = part.split_once('=').ok_or_else(|| part.to_owned())?;
+            let (place, action) = part.rsplit_once(':').ok_or_else(|| part.to_owned())?;
             let action = match action {
                 "exit" => FailAction::Exit,
                 "cut" => FailAction::Cut,
@@ -83,11 +83,11 @@ mod tests {
 
     #[test]
     fn parsed_places_fire_once() {
-        let points = Failpoints::parse("source:cutover:freeze=cut, a:b:c=cut").unwrap();
-        assert_eq!(points.hit("source:cutover:thaw"), None);
-        assert_eq!(points.hit("source:cutover:freeze"), Some(FailAction::Cut));
-        assert_eq!(points.hit("source:cutover:freeze"), None);
-        assert_eq!(Failpoints::parse("x=y").unwrap_err(), "x=y");
+        let points = Failpoints::parse("source.cutover.freeze:cut, a.b.c:cut").unwrap();
+        assert_eq!(points.hit("source.cutover.thaw"), None);
+        assert_eq!(points.hit("source.cutover.freeze"), Some(FailAction::Cut));
+        assert_eq!(points.hit("source.cutover.freeze"), None);
+        assert_eq!(Failpoints::parse("x:y").unwrap_err(), "x:y");
         assert_eq!(Failpoints::off().hit("anything"), None);
     }
 }

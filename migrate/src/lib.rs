@@ -14,6 +14,8 @@ mod model;
 pub mod policy;
 pub mod ports;
 pub mod protocol;
+mod receiver;
+mod sender;
 
 pub use failpoint::{FailAction, Failpoints};
 pub use message::Message;
