@@ -1,4 +1,7 @@
 //! ONC RPC version 2 (RFC 5531): records, call and reply headers, credentials, the reply cache.
 //! Knows no program: NFS, MOUNT and portmap bring their own procedures.
 
+pub mod auth;
+pub mod call;
 pub mod drc;
+pub mod record;
