@@ -1,5 +1,7 @@
 //! A node: protocol servers, LIFs, control plane, admin interfaces.
 
 pub mod handle;
+pub mod nfs3;
 pub mod rpc;
+pub mod vserver;
 pub mod xdr;
