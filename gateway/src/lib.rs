@@ -2,6 +2,7 @@
 
 pub mod handle;
 pub mod nfs3;
+pub mod portmap;
 pub mod rpc;
 pub mod vserver;
 pub mod xdr;
