@@ -1,5 +1,6 @@
 //! A node: protocol servers, LIFs, control plane, admin interfaces.
 
+pub mod client;
 pub mod handle;
 pub mod nfs3;
 pub mod portmap;
