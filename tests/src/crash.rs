@@ -149,8 +149,9 @@ impl Run {
             let torn = (0..effort.torn).map(|n| Unflushed::Torn(self.seed << 8 | n));
             for unflushed in [Unflushed::Vanish, Unflushed::Survive].into_iter().chain(torn) {
                 let go_on = random.rng.random_ratio(1, effort.go_on_one_in);
-                self.check_crash(&cuts, unflushed, go_on)
-                    .map_err(|wrong| format!("cut at event {}, unflushed {unflushed:?}: {wrong}", cuts.at()))?;
+                self.check_crash(&cuts, unflushed, go_on).map_err(|wrong| {
+                    format!("cut at event {}, unflushed {unflushed:?}: {wrong}", cuts.at())
+                })?;
                 crashes += 1;
             }
             if !cuts.advance() {

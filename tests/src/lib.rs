@@ -2,10 +2,10 @@
 //!
 //! Nothing here is part of a node; no other crate may depend on this one.
 
-pub mod sim_disk;
-pub mod model;
-pub mod random;
-pub mod pair;
-pub mod replicate;
-pub mod verify;
 pub mod crash;
+pub mod model;
+pub mod pair;
+pub mod random;
+pub mod replicate;
+pub mod sim_disk;
+pub mod verify;

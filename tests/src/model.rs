@@ -150,6 +150,7 @@ impl Model {
     pub fn may_list(&self, cx: &Context, dir: FileId) -> Result<()> {
         let node = self.node(dir)?;
         self.entries(dir)?;
+        // CHOICE: the owner may, as with files; knfsd would refuse.
         perm::need_or_owner(cx, node, perm::R)
     }
 
@@ -163,7 +164,9 @@ impl Model {
                 Body::File(content) => format!("{:x}", content.sum()),
                 Body::Symlink(target) => format!("-> {}", target.escape_ascii()),
                 Body::Dir(entries) => {
-                    todo.extend(entries.iter().map(|(name, id)| (format!("{path}/{}", name.escape_ascii()), *id)));
+                    todo.extend(
+                        entries.iter().map(|(name, id)| (format!("{path}/{}", name.escape_ascii()), *id)),
+                    );
                     format!("in {:?}", node.parent.ino)
                 }
                 Body::Special => String::new(),

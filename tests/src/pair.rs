@@ -51,12 +51,13 @@ impl Pair {
         let disk = SimDisk::new(bytes);
         let spec = VolumeSpec { uuid: uuid::Uuid::from_u128(7), size_bytes: bytes };
         let now = random.now();
-        let volume = Volume::create(disk.clone(), &spec, now, tuning()).map_err(|e| format!("create: {e}"))?;
+        let volume =
+            Volume::create(disk.clone(), &spec, now, tuning()).map_err(|e| format!("create: {e}"))?;
         let mut pair = Pair::resume(disk, volume, Model::new(now), random, bytes);
         verify(&pair.volume, &pair.model)?;
         let open = SetAttrs { mode: Some(0o777), ..SetAttrs::default() };
         let cx = Context::root(pair.random.now());
-        pair.run(&cx, Op::SetAttr { file: ROOT, attrs: open, guard: None })?;
+        pair.run(&cx, Op::SetAttr { file: ROOT, attrs: open, guard: None })?.map_err(|e| e.to_string())?;
         Ok(pair)
     }
 
@@ -114,7 +115,11 @@ impl Pair {
         let offset = if size == 0 { 0 } else { self.random.rng.random_range(0..=size) };
         let len = *self.random.pick(&[0, 1, 100, 4096, 70_000]);
         let got = self.volume.read(&cx, file, offset, len).map(|r| (r.data.to_vec(), r.eof));
-        same!(got, self.model.read(&cx, file, offset, len), "read {file:?} at {offset}, {len} bytes as {cx:?}");
+        same!(
+            got,
+            self.model.read(&cx, file, offset, len),
+            "read {file:?} at {offset}, {len} bytes as {cx:?}"
+        );
         let got = self.volume.readlink(&cx, file).map(|(target, _)| target);
         same!(got, self.model.readlink(file), "readlink {file:?} as {cx:?}");
         Ok(())
@@ -158,8 +163,8 @@ impl Pair {
 
     fn advance_listing(&mut self, which: usize, max: usize) -> Result<(), Wrong> {
         let listing = &mut self.listings[which];
-        let (entries, end) =
-            list(&self.volume, &root(), listing.dir, listing.after, max).map_err(|e| format!("readdir: {e}"))?;
+        let (entries, end) = list(&self.volume, &root(), listing.dir, listing.after, max)
+            .map_err(|e| format!("readdir: {e}"))?;
         for entry in entries {
             listing.after = entry.cookie;
             let parent = self.model.node(listing.dir).map_err(|e| format!("{e}"))?.parent;
@@ -227,7 +232,8 @@ impl Pair {
         self.names += 1;
         let name = format!("s{}", self.names);
         let now = self.random.now();
-        let snapshot = self.volume.snapshot_create(&name, now).map_err(|e| format!("snapshot_create: {e}"))?;
+        let snapshot =
+            self.volume.snapshot_create(&name, now).map_err(|e| format!("snapshot_create: {e}"))?;
         same!((&snapshot.name[..], snapshot.created), (&name[..], now), "the snapshot");
         let again = self.volume.snapshot_create(&name, now);
         same!(matches!(again, Err(FsError::Snapshot(_))), true, "a second snapshot of one name");

@@ -4,7 +4,9 @@
 
 use crate::model::{Body, Model};
 use bytes::Bytes;
-use fsstore::{Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, ROOT, SetAttrs, SetTime, Time};
+use fsstore::{
+    Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, ROOT, SetAttrs, SetTime, Time,
+};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -76,7 +78,8 @@ impl Random {
     /// The time, which goes on a little with most calls.
     pub fn now(&mut self) -> Time {
         let nanos = *self.pick(&[0, 1, 1000, 999_999_999]) + self.now.nanos;
-        self.now = Time { secs: self.now.secs + i64::from(nanos / 1_000_000_000), nanos: nanos % 1_000_000_000 };
+        self.now =
+            Time { secs: self.now.secs + i64::from(nanos / 1_000_000_000), nanos: nanos % 1_000_000_000 };
         self.now
     }
 
@@ -96,7 +99,10 @@ impl Random {
     pub fn name(&mut self) -> Bytes {
         match self.rng.random_range(0..100) {
             0..88 => Bytes::from_static(self.pick(&NAMES).as_bytes()),
-            88..92 => Bytes::from_static(*self.pick(&ODD_NAMES)),
+            88..92 => {
+                let which = self.rng.random_range(0..ODD_NAMES.len());
+                Bytes::from_static(ODD_NAMES[which])
+            }
             92..98 => Bytes::from(vec![*self.pick(b"xyz"); 255]),
             _ => Bytes::from(vec![b'x'; 256]),
         }
@@ -113,7 +119,8 @@ impl Random {
     }
 
     fn of_kind(&mut self, model: &Model, kind: FileKind) -> FileId {
-        let files: Vec<FileId> = model.files().iter().filter(|n| n.attr.kind == kind).map(|n| n.attr.id).collect();
+        let files: Vec<FileId> =
+            model.files().iter().filter(|n| n.attr.kind == kind).map(|n| n.attr.id).collect();
         if files.is_empty() || self.chance(4) { self.file(model) } else { *self.pick(&files) }
     }
 
@@ -138,7 +145,9 @@ impl Random {
         match self.rng.random_range(0..100) {
             0..14 => Op::Create { dir, name: self.name(), how: self.how() },
             14..22 => Op::Mkdir { dir, name: self.name(), attrs: self.attrs_for_new() },
-            22..26 => Op::Symlink { dir, name: self.name(), target: self.target(), attrs: self.attrs_for_new() },
+            22..26 => {
+                Op::Symlink { dir, name: self.name(), target: self.target(), attrs: self.attrs_for_new() }
+            }
             26..29 => self.mknod(dir),
             29..35 => Op::Link { file: self.file(model), dir, name: self.name() },
             35..46 => {
@@ -236,7 +245,8 @@ impl Random {
 
     fn write(&mut self, model: &Model) -> Op {
         let file = self.of_kind(model, FileKind::File);
-        let total: u64 = model.files().iter().filter(|n| matches!(n.body, Body::File(_))).map(|n| n.attr.size).sum();
+        let total: u64 =
+            model.files().iter().filter(|n| matches!(n.body, Body::File(_))).map(|n| n.attr.size).sum();
         if total.min(1 << 40) > self.limits.total_bytes && self.chance(80) {
             let attrs = SetAttrs { size: Some(0), ..SetAttrs::default() };
             return Op::SetAttr { file, attrs, guard: None };
@@ -252,7 +262,9 @@ impl Random {
         let offset = match self.rng.random_range(0..20) {
             0..5 => size.min(self.limits.file_bytes),
             5..12 => self.rng.random_range(0..self.limits.file_bytes / 4096) * 4096,
-            12 if self.limits.far => *self.pick(&[FILE_SIZE_MAX - len as u64, FILE_SIZE_MAX, u64::MAX, 1 << 35]),
+            12 if self.limits.far => {
+                *self.pick(&[FILE_SIZE_MAX - len as u64, FILE_SIZE_MAX, u64::MAX, 1 << 35])
+            }
             _ => self.rng.random_range(0..self.limits.file_bytes),
         };
         let mut data = vec![0; len];

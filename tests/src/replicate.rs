@@ -9,7 +9,12 @@ use std::sync::Arc;
 const RECORD_BLOCKS: u64 = 64;
 
 /// Sends what `to` has and `base` has not, and installs it: the number of blocks sent.
-pub fn send(volume: &Volume, base: Option<SnapshotId>, to: SnapshotId, replica: &Replica) -> Result<u64, Wrong> {
+pub fn send(
+    volume: &Volume,
+    base: Option<SnapshotId>,
+    to: SnapshotId,
+    replica: &Replica,
+) -> Result<u64, Wrong> {
     let sent = send_blocks(volume, base, to, replica)?;
     let image = volume.image(to).map_err(|e| format!("image: {e}"))?;
     if image.len() > BLOCK_SIZE {

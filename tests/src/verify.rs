@@ -15,11 +15,25 @@ macro_rules! same {
         let (left, right) = (&$left, &$right);
         if left != right {
             let what = format!($($what)+);
-            return Err(format!("{what}:\n  volume {left:?}\n  model  {right:?}"));
+            return Err(format!("{what}:\n{}", $crate::verify::contrast(&format!("{left:#?}"), &format!("{right:#?}"))));
         }
     }};
 }
 pub(crate) use same;
+
+/// Two values printed over several lines, as the lines in which they differ.
+pub fn contrast(volume: &str, model: &str) -> String {
+    let rows = volume.lines().count().max(model.lines().count());
+    let (mut left, mut right) = (volume.lines(), model.lines());
+    let mut out = String::new();
+    for row in 0..rows {
+        let (left, right) = (left.next().unwrap_or("-"), right.next().unwrap_or("-"));
+        if left != right {
+            out += &format!("  line {row}: volume {:<40} model {}\n", left.trim(), right.trim());
+        }
+    }
+    out
+}
 
 /// The superuser, for looking around; nothing is stamped by it.
 pub fn root() -> Context {
@@ -120,7 +134,8 @@ fn verify_content(volume: &Volume, node: &Node) -> Result<(), Wrong> {
 fn verify_dir(volume: &Volume, model: &Model, node: &Node) -> Result<(), Wrong> {
     let Body::Dir(entries) = &node.body else { return Ok(()) };
     let id = node.attr.id;
-    let (listed, end) = list(volume, &root(), id, Cookie(0), usize::MAX).map_err(|e| format!("readdir: {e}"))?;
+    let (listed, end) =
+        list(volume, &root(), id, Cookie(0), usize::MAX).map_err(|e| format!("readdir: {e}"))?;
     same!(end, true, "end of directory {id:?}");
     same!(listed.len(), entries.len() + 2, "number of entries of {id:?}");
     let dots: Vec<_> = listed.iter().take(2).map(|e| (&e.name[..], e.file)).collect();
@@ -150,7 +165,8 @@ pub fn dump(volume: &Volume) -> Result<Vec<String>, Wrong> {
         let what = match attr.kind {
             FileKind::File => format!("{:x}", content_sum(volume, &attr)?),
             FileKind::Symlink => {
-                let (target, _) = volume.readlink(&root(), file).map_err(|e| format!("readlink {path}: {e}"))?;
+                let (target, _) =
+                    volume.readlink(&root(), file).map_err(|e| format!("readlink {path}: {e}"))?;
                 format!("-> {}", target.escape_ascii())
             }
             FileKind::Dir => {

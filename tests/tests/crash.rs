@@ -2,6 +2,8 @@
 //!
 //! A failure prints its seed: `SEED=17 cargo nextest run -p ferry-tests --test crash`. `CASES=1000` runs more.
 
+#![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
+
 use ferry_tests::crash::{BYTES, Effort, Run};
 use ferry_tests::pair::{Pair, open};
 use ferry_tests::random::{Limits, Random, cases};
@@ -16,7 +18,8 @@ const EFFORT: Effort = Effort { steps: 120, torn: 2, go_on_one_in: 12 };
 fn acknowledged_operations_survive_a_crash_at_every_event() {
     for seed in cases(12) {
         let run = Run::new(seed, EFFORT).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
-        let crashes = run.check(BrokenFlush::None, EFFORT).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
+        let crashes =
+            run.check(BrokenFlush::None, EFFORT).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
         assert!(crashes > 100, "SEED={seed}: only {crashes} crashes");
     }
 }
@@ -76,7 +79,10 @@ fn failing_disk(seed: u64) {
     assert!(pair.volume.fault().is_some(), "SEED={seed}: {fault}, but no fault is shown");
     let more = pair.volume.execute(&root(), Op::Remove { dir: ROOT, name: "nothing".into() });
     assert!(matches!(more, Err(FsError::Io(_) | FsError::ReadOnly)), "SEED={seed}: {more:?} after a fault");
-    assert!(pair.volume.wait_durable(pair.volume.last_lsn()).is_err(), "SEED={seed}: acknowledged after a fault");
+    assert!(
+        pair.volume.wait_durable(pair.volume.last_lsn()).is_err(),
+        "SEED={seed}: acknowledged after a fault"
+    );
     pair.volume.getattr(ROOT).unwrap();
 
     let found = dump(&open(SimDisk::from_image(pair.disk.image(), BYTES)).unwrap()).unwrap();
@@ -102,7 +108,9 @@ fn a_flipped_bit_is_never_served() {
             // Either it is refused, or what is read is right: that block was not in use, or there is a second copy.
             match open(SimDisk::from_image(image, BYTES)).and_then(|volume| dump(&volume)) {
                 Err(_) => noticed += 1,
-                Ok(found) => assert!(found == want, "SEED={seed}: bit in block {block}: {}", difference(&found, &want)),
+                Ok(found) => {
+                    assert!(found == want, "SEED={seed}: bit in block {block}: {}", difference(&found, &want))
+                }
             }
         }
     }

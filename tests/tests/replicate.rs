@@ -79,7 +79,10 @@ fn updates(seed: u64) -> Result<(), Wrong> {
     let volume = open(disk.clone())?;
     let random = Random::new(seed, Limits::SMALL);
     let model = pair.snapshots.last().expect("six of them").1.clone();
+    let there = volume.snapshots();
     let mut moved = Pair::resume(disk.clone(), volume, model, random, BYTES);
+    moved.snapshots = pair.snapshots.into_iter().filter(|(s, _)| there.contains(s)).collect();
+    moved.verify_snapshots()?;
     for _ in 0..50 {
         moved.mutate()?;
     }
@@ -137,7 +140,9 @@ fn interrupted(seed: u64) -> Result<(), Wrong> {
     let history = disk.history();
     let mut cuts = history.cuts(BrokenFlush::None);
     loop {
-        for unflushed in [Unflushed::Vanish, Unflushed::Survive, Unflushed::Torn(seed), Unflushed::Torn(seed + 1000)] {
+        for unflushed in
+            [Unflushed::Vanish, Unflushed::Survive, Unflushed::Torn(seed), Unflushed::Torn(seed + 1000)]
+        {
             let crashed = cuts.crash(unflushed);
             let place = |wrong| format!("cut at {} {unflushed:?}: {wrong}", cuts.at());
             let old = check_image(&crashed, &pair, 0);

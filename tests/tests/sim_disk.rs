@@ -43,7 +43,10 @@ fn flushed_writes_survive_every_crash_and_later_ones_as_told() {
     assert!(torn.contains(&[1; B]) && torn.contains(&[2; B]));
     assert!(torn.iter().any(|b| b.contains(&1) && b.contains(&2)), "no write was torn");
     for block in &torn {
-        assert!(block.chunks(512).all(|sector| sector.iter().all(|b| *b == sector[0])), "torn inside a sector");
+        assert!(
+            block.chunks(512).all(|sector| sector.iter().all(|b| *b == sector[0])),
+            "torn inside a sector"
+        );
     }
     assert!(cuts.advance() && !cuts.advance());
     assert_eq!(get(&cuts.crash(Unflushed::Survive), 1), [0; B]);
@@ -70,9 +73,12 @@ fn a_broken_flush_keeps_nothing() {
     put(&disk, 1, 1, 1);
     disk.flush().unwrap();
     let history = disk.history();
-    for (broken, left) in
-        [(BrokenFlush::None, 1), (BrokenFlush::AllFrom(0), 0), (BrokenFlush::Only(1), 0), (BrokenFlush::Only(0), 1)]
-    {
+    for (broken, left) in [
+        (BrokenFlush::None, 1),
+        (BrokenFlush::AllFrom(0), 0),
+        (BrokenFlush::Only(1), 0),
+        (BrokenFlush::Only(0), 1),
+    ] {
         let mut cuts = history.cuts(broken);
         while cuts.advance() {}
         assert_eq!(get(&cuts.crash(Unflushed::Vanish), 1), [left; B], "{broken:?}");

@@ -72,7 +72,8 @@ impl Content {
 
     /// Byte ranges that hold data, and a little around them: where a comparison has to look.
     pub fn ranges(&self) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = vec![self.len.saturating_sub(CHUNK_U64)..self.len, 0..self.len.min(CHUNK_U64)];
+        let mut ranges: Vec<Range<u64>> =
+            vec![self.len.saturating_sub(CHUNK_U64)..self.len, 0..self.len.min(CHUNK_U64)];
         for number in self.chunks.keys() {
             let start = number.saturating_sub(1) * CHUNK_U64;
             ranges.push(start..((number + 2) * CHUNK_U64).min(self.len));

@@ -4,8 +4,8 @@ use super::perm::{W, X};
 use super::{Body, Model, Node, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn, NAME_MAX, Op,
-    Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX,
+    Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
+    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,13 @@ impl Model {
             Op::Create { dir, name, how } => self.create(cx, *dir, name, how, given),
             Op::Mkdir { dir, name, attrs } => {
                 let body = Body::Dir(BTreeMap::new());
-                self.make(cx, *dir, name, Fresh { kind: FileKind::Dir, attrs, rdev: (0, 0), body, size: 0 }, given)
+                self.make(
+                    cx,
+                    *dir,
+                    name,
+                    Fresh { kind: FileKind::Dir, attrs, rdev: (0, 0), body, size: 0 },
+                    given,
+                )
             }
             Op::Symlink { dir, name, target, attrs } => self.symlink(cx, *dir, name, target, attrs, given),
             Op::Mknod { dir, name, kind, rdev, attrs } => {
@@ -42,7 +48,13 @@ impl Model {
                     return Err(FsError::Perm);
                 }
                 let rdev = if device { *rdev } else { (0, 0) };
-                self.make(cx, *dir, name, Fresh { kind: *kind, attrs, rdev, body: Body::Special, size: 0 }, given)
+                self.make(
+                    cx,
+                    *dir,
+                    name,
+                    Fresh { kind: *kind, attrs, rdev, body: Body::Special, size: 0 },
+                    given,
+                )
             }
             Op::Link { file, dir, name } => self.link(cx, *file, *dir, name),
             Op::Remove { dir, name } => self.remove(cx, *dir, name, false),
@@ -147,7 +159,8 @@ impl Model {
         if is_dir && parent.attr.nlink >= LINK_MAX {
             return Err(FsError::TooManyLinks);
         }
-        let id = given.unwrap_or(FileId { ino: fsstore::InodeNum(u64::MAX), generation: fsstore::Generation(0) });
+        let id =
+            given.unwrap_or(FileId { ino: fsstore::InodeNum(u64::MAX), generation: fsstore::Generation(0) });
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = new_attr(cx, parent, id, &fresh);
         self.nodes.insert(id, Arc::new(Node { attr, body: fresh.body, parent: dir }));
@@ -216,7 +229,14 @@ impl Model {
         (*attr, None)
     }
 
-    fn rename(&mut self, cx: &Context, from_dir: FileId, from: &Bytes, to_dir: FileId, to: &Bytes) -> Result<Done> {
+    fn rename(
+        &mut self,
+        cx: &Context,
+        from_dir: FileId,
+        from: &Bytes,
+        to_dir: FileId,
+        to: &Bytes,
+    ) -> Result<Done> {
         for dir in [from_dir, to_dir] {
             self.entries(dir)?;
         }
@@ -481,7 +501,11 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
 /// The time of a change: that of the operation, but always after the last one, so that a client's cache sees it.
 fn stamp(attr: &Attr, cx: &Context) -> Time {
     let Time { secs, nanos } = attr.ctime;
-    let next = if nanos == 999_999_999 { Time { secs: secs + 1, nanos: 0 } } else { Time { secs, nanos: nanos + 1 } };
+    let next = if nanos == 999_999_999 {
+        Time { secs: secs + 1, nanos: 0 }
+    } else {
+        Time { secs, nanos: nanos + 1 }
+    };
     cx.now.max(next)
 }
 
@@ -512,4 +536,3 @@ fn verifier_times(verifier: [u8; 8]) -> (Time, Time) {
     let secs = |bytes| Time { secs: i64::from(u32::from_le_bytes(bytes)), nanos: 0 };
     (secs([a, b, c, d]), secs([e, f, g, h]))
 }
-
