@@ -113,6 +113,9 @@ impl Model {
     }
 
     fn find(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<FileId> {
+        if name.len() > fsstore::NAME_MAX {
+            return Err(FsError::NameTooLong);
+        }
         let node = self.node(dir)?;
         let entries = self.entries(dir)?;
         perm::need(cx, node, perm::X)?;
@@ -120,9 +123,6 @@ impl Model {
             b"." => return Ok(dir),
             b".." => return Ok(node.parent),
             _ => {}
-        }
-        if name.len() > fsstore::NAME_MAX {
-            return Err(FsError::NameTooLong);
         }
         entries.get(name).copied().ok_or(FsError::NotFound)
     }

@@ -277,11 +277,22 @@ impl Random {
     }
 }
 
-/// The seed and the number of cases of a random test: `SEED=n` runs just that one, `CASES=n` that many.
-pub fn cases(default: u64) -> Vec<u64> {
+/// Runs `case` for seed after seed: `SEED=n` runs just that one, `CASES=n` that many. A failure names its seed, so that
+/// it can be run again.
+pub fn for_each_seed(default: u64, case: impl Fn(u64) -> Result<(), String>) {
     let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().expect("a number"));
-    if let Some(seed) = variable("SEED") {
-        return vec![seed];
+    let count = variable("CASES").unwrap_or(default);
+    let seeds = variable("SEED").map_or(0..count, |seed| seed..seed + 1);
+    for seed in seeds {
+        // A panic of the code under test is a finding like any other.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(seed)));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => panic!("SEED={seed}: {wrong}"),
+            Err(panic) => {
+                eprintln!("SEED={seed} panicked");
+                std::panic::resume_unwind(panic);
+            }
+        }
     }
-    (0..variable("CASES").unwrap_or(default)).collect()
 }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use ferry_tests::pair::Pair;
-use ferry_tests::random::{Limits, Random, cases};
+use ferry_tests::random::{Limits, Random, for_each_seed};
 use ferry_tests::verify::{Wrong, list, root, verify};
 use fsstore::{Context, Cookie, CreateHow, FsError, Op, ROOT, SetAttrs, Time};
 
@@ -61,9 +61,7 @@ fn remove_below(pair: &mut Pair, cx: &Context, dir: fsstore::FileId) -> Result<(
 
 #[test]
 fn random_operations_give_what_the_model_gives() {
-    for seed in cases(24) {
-        run(seed).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
-    }
+    for_each_seed(24, run);
 }
 
 fn at(secs: i64) -> Context {

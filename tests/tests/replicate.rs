@@ -1,7 +1,7 @@
 //! A replica is block for block its source, at every update, and an interrupted update leaves the old one.
 
 use ferry_tests::pair::{Pair, open};
-use ferry_tests::random::{Limits, Random, cases};
+use ferry_tests::random::{Limits, Random, for_each_seed};
 use ferry_tests::replicate::{copy, send, send_blocks};
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{Wrong, verify};
@@ -112,9 +112,7 @@ fn check_blocks(pair: &Pair, disk: &SimDisk, snapshot: fsstore::SnapshotId) -> R
 
 #[test]
 fn every_update_makes_the_replica_equal_to_its_snapshot() {
-    for seed in cases(12) {
-        updates(seed).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
-    }
+    for_each_seed(12, updates);
 }
 
 fn interrupted(seed: u64) -> Result<(), Wrong> {
@@ -170,9 +168,7 @@ fn interrupted(seed: u64) -> Result<(), Wrong> {
 
 #[test]
 fn an_interrupted_update_leaves_the_old_image_or_the_new_one() {
-    for seed in cases(4) {
-        interrupted(seed).unwrap_or_else(|wrong| panic!("SEED={seed}: {wrong}"));
-    }
+    for_each_seed(4, interrupted);
 }
 
 /// The cost of an update follows the change, not the volume.

@@ -1,5 +1,7 @@
 //! The simulated disk keeps to the contract that it is to test others by.
 
+#![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
+
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use fsstore::Disk;
 use std::io::IoSlice;
