@@ -97,7 +97,8 @@ pub(crate) fn granted(cx: &Context, inode: &Inode, want: Access) -> Access {
     if !dir && owner_or(X) {
         have |= Access::EXECUTE;
     }
-    if owner_or(W) {
+    // Without search permission no entry can be changed, whatever the write bit says.
+    if owner_or(if dir { W | X } else { W }) {
         have |= Access::MODIFY | Access::EXTEND;
         if dir {
             have |= Access::DELETE;

@@ -269,7 +269,7 @@ impl Volume {
         part: Range<usize>,
     ) -> Result<Direct> {
         let shared = &*self.shared;
-        need_or_owner(cx, &*shared.inode(file)?, crate::access::W)?;
+        ops::check_write(cx, &*shared.inode(file)?, offset, data)?;
         let first = Fbn((offset + part.start as u64) / BLOCK_SIZE_U64);
         let mut body = &data[part];
         let mut places = Vec::new();

@@ -178,8 +178,8 @@ mod tests {
     fn the_layout_is_fixed() {
         let bytes = HANDLE.seal(vserver(), &HandleKey::from_bytes([1; 32]));
         let expected = [
-            1, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12, 0x13,
-            0x14, 0, 0, 0, 9,
+            1, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
+            0x13, 0x14, 0, 0, 0, 9,
         ];
         assert_eq!(bytes[..32], expected);
     }
@@ -198,7 +198,8 @@ mod tests {
         for bit in 0..HANDLE_LEN * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
-            let expected = if (4..12).contains(&(bit / 8)) { HandleError::OtherVserver } else { HandleError::Bad };
+            let expected =
+                if (4..12).contains(&(bit / 8)) { HandleError::OtherVserver } else { HandleError::Bad };
             assert_eq!(FileHandle::open(&bad, vserver(), &key), Err(expected), "bit {bit}");
         }
     }

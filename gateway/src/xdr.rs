@@ -45,6 +45,104 @@ pub trait Xdr: Sized {
     fn decode(input: &mut Decoder) -> Result<Self>;
 }
 
+impl Xdr for () {
+    fn encode(&self, _: &mut Encoder) {}
+    fn decode(_: &mut Decoder) -> Result<Self> {
+        Ok(())
+    }
+}
+
+impl Xdr for u32 {
+    fn encode(&self, out: &mut Encoder) {
+        out.u32(*self);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.u32()
+    }
+}
+
+impl Xdr for u64 {
+    fn encode(&self, out: &mut Encoder) {
+        out.u64(*self);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.u64()
+    }
+}
+
+impl Xdr for bool {
+    fn encode(&self, out: &mut Encoder) {
+        out.bool(*self);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.bool()
+    }
+}
+
+impl Xdr for [u8; 8] {
+    fn encode(&self, out: &mut Encoder) {
+        out.array(self);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.array()
+    }
+}
+
+impl<T: Xdr> Xdr for Option<T> {
+    fn encode(&self, out: &mut Encoder) {
+        out.option(self.as_ref());
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.option()
+    }
+}
+
+/// Declares a structure whose XDR form is its fields in order (RFC 4506 §4.14).
+macro_rules! xdr_struct {
+    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty),* $(,)? })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+        }
+
+        impl $crate::xdr::Xdr for $name {
+            fn encode(&self, out: &mut $crate::xdr::Encoder) {
+                $(self.$field.encode(out);)*
+            }
+            fn decode(input: &mut $crate::xdr::Decoder) -> $crate::xdr::Result<Self> {
+                Ok($name { $($field: input.take()?,)* })
+            }
+        }
+    )*};
+}
+
+/// Declares an enumeration of numbers (RFC 4506 §4.3).
+macro_rules! xdr_enum {
+    ($($(#[$meta:meta])* pub enum $name:ident { $($(#[$case_meta:meta])* $case:ident = $value:literal),* $(,)? })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        #[repr(u32)]
+        pub enum $name {
+            $($(#[$case_meta])* $case = $value,)*
+        }
+
+        impl $crate::xdr::Xdr for $name {
+            fn encode(&self, out: &mut $crate::xdr::Encoder) {
+                out.u32(*self as u32);
+            }
+            fn decode(input: &mut $crate::xdr::Decoder) -> $crate::xdr::Result<Self> {
+                match input.u32()? {
+                    $($value => Ok($name::$case),)*
+                    value => Err($crate::xdr::XdrError::BadValue { what: stringify!($name), value }),
+                }
+            }
+        }
+    )*};
+}
+
+pub(crate) use {xdr_enum, xdr_struct};
+
 /// Zero bytes that follow `len` bytes of opaque data (RFC 4506 §4.10).
 pub const fn padding(len: usize) -> usize {
     len.wrapping_neg() & 3

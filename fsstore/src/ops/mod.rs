@@ -8,7 +8,7 @@ mod rename;
 mod setattr;
 mod write;
 
-pub(crate) use write::{Direct, direct_part};
+pub(crate) use write::{Direct, check as check_write, direct_part};
 
 use crate::error::{FsError, Result};
 use crate::ids::{FileId, Lsn};

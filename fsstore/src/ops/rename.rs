@@ -130,7 +130,10 @@ pub(super) fn apply(
     }
     st.edit(io, from_dir, |dir, edit| {
         directory::remove(dir, edit, moved.key)?;
-        stamp_content(dir, now);
+        if from_dir != to_dir {
+            // Within one directory it has its stamp already, and each stamp is a tick later than the last.
+            stamp_content(dir, now);
+        }
         Ok(())
     })?;
     let is_dir = st.edit(io, moved.file.ino, |inode, _| {

@@ -28,13 +28,28 @@ pub(crate) struct Direct {
 /// The whole blocks of a write that is large enough to go direct: a range of `data`.
 pub(crate) fn direct_part(offset: u64, data: &Bytes) -> Option<std::ops::Range<usize>> {
     let end = offset.checked_add(data.len() as u64)?;
-    let first = offset.next_multiple_of(BLOCK_SIZE_U64);
+    let first = offset.checked_next_multiple_of(BLOCK_SIZE_U64)?;
     let last = end - end % BLOCK_SIZE_U64;
     if last < first {
         return None;
     }
     let part = usize::try_from(first - offset).ok()?..usize::try_from(last - offset).ok()?;
     (part.len() >= DIRECT_MIN).then_some(part)
+}
+
+/// Whether the caller may write that: where the write ends. Large writes ask before they put anything on disk.
+pub(crate) fn check(cx: &Context, inode: &Inode, offset: u64, data: &Bytes) -> Result<u64> {
+    match inode.kind {
+        Some(FileKind::File) => {}
+        Some(FileKind::Dir) => return Err(FsError::IsDir),
+        _ => return Err(FsError::Invalid),
+    }
+    need_or_owner(cx, inode, W)?;
+    if data.len() > WRITE_MAX {
+        return Err(FsError::Invalid);
+    }
+    let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_SIZE_MAX);
+    end.ok_or(FsError::FileTooBig)
 }
 
 pub(super) fn plan(
@@ -47,17 +62,7 @@ pub(super) fn plan(
     direct: Option<Direct>,
 ) -> Result<Plan> {
     let inode = st.file(io, file)?;
-    match inode.kind {
-        Some(FileKind::File) => {}
-        Some(FileKind::Dir) => return Err(FsError::IsDir),
-        _ => return Err(FsError::Invalid),
-    }
-    need_or_owner(cx, &inode, W)?;
-    if data.len() > WRITE_MAX {
-        return Err(FsError::Invalid);
-    }
-    let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_SIZE_MAX);
-    let end = end.ok_or(FsError::FileTooBig)?;
+    let end = check(cx, &inode, offset, data)?;
     if data.is_empty() {
         return Ok(Plan::of(None, Seen::old(&inode)));
     }

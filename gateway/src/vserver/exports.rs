@@ -64,7 +64,9 @@ mod client_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<IpNet, D::Error> {
         let text = String::deserialize(input)?;
         super::parse_client(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is neither an IP address nor a network like 10.0.0.0/8"))
+            serde::de::Error::custom(format!(
+                "`{text}` is neither an IP address nor a network like 10.0.0.0/8"
+            ))
         })
     }
 

@@ -10,7 +10,8 @@ mod qos;
 
 pub use crate::handle::VolumeId;
 pub use exports::{
-    ANON_ID_DEFAULT, ExportAccess, ExportPolicies, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash, parse_client,
+    ANON_ID_DEFAULT, ExportAccess, ExportPolicies, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash,
+    parse_client,
 };
 pub use gate::{Gate, GateClosed, GatePass, PARK_LIMIT_DEFAULT};
 pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_path};

@@ -143,7 +143,13 @@ impl Namespace {
         }
     }
 
-    fn step(&self, volume: VolumeId, dir: FileId, name: &[u8], now: Time) -> Result<(VolumeId, FileId), FsError> {
+    fn step(
+        &self,
+        volume: VolumeId,
+        dir: FileId,
+        name: &[u8],
+        now: Time,
+    ) -> Result<(VolumeId, FileId), FsError> {
         if let Some(child) = self.junction_at(volume, dir, name) {
             return Ok((child.id, ROOT));
         }
@@ -211,8 +217,11 @@ fn components(path: &str) -> impl Iterator<Item = &str> {
 /// [`NamespaceError::Path`].
 pub fn check_junction_path(path: &str) -> Result<(), NamespaceError> {
     let Some(rest) = path.strip_prefix('/') else { return Err(NamespaceError::Path(path.to_owned())) };
-    let fits = |name: &str| !matches!(name, "" | "." | "..") && name.len() <= fsstore::NAME_MAX && !name.contains('\0');
-    let good = rest.is_empty() || (rest.split('/').count() <= PATH_COMPONENTS_MAX && rest.split('/').all(fits));
+    let fits = |name: &str| {
+        !matches!(name, "" | "." | "..") && name.len() <= fsstore::NAME_MAX && !name.contains('\0')
+    };
+    let good =
+        rest.is_empty() || (rest.split('/').count() <= PATH_COMPONENTS_MAX && rest.split('/').all(fits));
     if good { Ok(()) } else { Err(NamespaceError::Path(path.to_owned())) }
 }
 

@@ -51,7 +51,8 @@ impl Throttle {
         let period_ns = (CELL_BYTES * 1_000_000_000 / bytes_per_s).max(1);
         // A burst of about 10 ms; a chunk is half of it, so that a timer that fires late loses nothing.
         let burst_cells = (10_000_000 / period_ns).clamp(2, u64::from(u32::MAX));
-        let burst = NonZeroU32::new(u32::try_from(burst_cells).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+        let burst =
+            NonZeroU32::new(u32::try_from(burst_cells).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(Duration::from_nanos(period_ns))
             .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
             .allow_burst(burst);
