@@ -179,7 +179,7 @@ impl Receiver {
         let ask = async {
             crate::link::write(stream, &Frame::Have(Have { installed_root, mark })).await?;
             if installed_root == Some(begin.to_root) {
-                return Ok(None);
+                return Ok::<_, ReceiveError>(None);
             }
             match Frame::read(stream).await? {
                 Frame::Diff(diff) => Ok(Some(diff)),
@@ -188,7 +188,7 @@ impl Receiver {
         };
         let diff = tokio::select! {
             diff = ask => diff?,
-            () = self.cancel.cancelled() => Err(ReceiveError::Stopping)?,
+            () = self.cancel.cancelled() => return Err(ReceiveError::Stopping),
         };
         let Some(diff) = diff else { return Ok(()) };
         self.receive(Transfer { begin, diff, generation, slot, replica }, stream).await
