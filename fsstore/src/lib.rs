@@ -1,13 +1,33 @@
 //! WAFL-like copy-on-write volumes. Knows no socket, no protocol, no async runtime, no wall clock.
 
+mod access;
+mod blockmap;
+mod cp;
+mod directory;
 mod disk;
 mod error;
+mod fsinfo;
 mod ids;
+mod inode;
+mod io;
+mod layout;
+mod mount;
+mod nvlog;
 mod op;
+mod ops;
+mod read;
+mod record;
+mod replica;
+mod shared;
+mod snapshot;
+mod state;
+mod tree;
 mod volume;
+mod walloc;
 
 pub use disk::{Disk, FileDisk};
 pub use error::{FsError, Result};
 pub use ids::*;
 pub use op::*;
+pub use replica::Replica;
 pub use volume::*;

@@ -1,13 +1,30 @@
-//! A mounted volume: the front door of the store. STUB: signatures while the body is written.
-#![allow(unused_variables, clippy::todo)]
+//! A mounted volume: the front door of the store.
 
+use crate::access::{R, X, granted, may, need, need_or_owner};
+use crate::cp::TableChange;
+use crate::directory;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
-use crate::ids::{Cookie, CpNumber, FileId, Lsn, SnapshotId, Vbn};
-use crate::op::{Access, Attr, Context, DirEntry, Done, Op, ReadDone, StatFs, Time};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
+use crate::inode::Inode;
+use crate::layout::checksum;
+use crate::mount;
+use crate::nvlog::Log;
+use crate::op::{Access, Attr, Context, DirEntry, Done, FileKind, Op, ROOT, ReadDone, StatFs, Time};
+use crate::ops::{self, Direct};
+use crate::read;
+use crate::record::Record;
+use crate::shared::Shared;
+use crate::snapshot;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use std::future::Future;
-use std::ops::ControlFlow;
+use std::io::IoSlice;
+use std::ops::{ControlFlow, Range};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
+use std::thread::{self, JoinHandle};
 use uuid::Uuid;
 
 /// What a new volume is to be.
@@ -65,76 +82,337 @@ pub struct VbnRange {
 }
 
 /// A volume that clients may read and change. All methods may be called from any thread.
-#[derive(Debug)]
-pub struct Volume {}
+pub struct Volume {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volume").field("uuid", &self.shared.uuid).finish_non_exhaustive()
+    }
+}
+
+/// Resolves when an operation is durable.
+struct Durable {
+    log: Arc<Log>,
+    lsn: Lsn,
+    threads: bool,
+}
+
+impl Future for Durable {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<()>> {
+        if !self.threads {
+            return Poll::Ready(self.log.flush_once());
+        }
+        self.log.poll_durable(self.lsn, Some(cx.waker())).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// Log bytes of an operation besides its data, at the most: two names and the fields.
+const RECORD_OVERHEAD: usize = 8192;
+
+/// Entries that READDIR takes out of the directory at once.
+const READDIR_BATCH: usize = 128;
 
 impl Volume {
     /// Formats `disk` and mounts the empty volume: a root directory, owner root, mode 0o755.
+    ///
+    /// # Errors
+    /// The disk's, and [`FsError::Format`] for a size that is too small.
     pub fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Arc<Volume>> {
-        todo!()
+        Ok(Self::start(mount::create(disk, spec, now, tuning)?))
     }
+
     /// Mounts the volume on `disk`, replaying its log.
+    ///
+    /// # Errors
+    /// [`FsError::Format`] for what is no volume, [`FsError::Corrupt`] for a damaged one, and the disk's.
     pub fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Arc<Volume>> {
-        todo!()
+        Ok(Self::start(mount::open(disk, tuning)?))
     }
-    /// Takes a last CP and stops the threads. Later operations fail with [`FsError::ReadOnly`].
+
+    fn start(shared: Shared) -> Arc<Volume> {
+        let shared = Arc::new(shared);
+        let mut threads = Vec::new();
+        if shared.tuning.threads {
+            let (log, cps) = (shared.clone(), shared.clone());
+            threads.push(thread::spawn(move || log.log.run(|error| log.latch(error))));
+            threads.push(thread::spawn(move || cps.run_cps()));
+        }
+        Arc::new(Volume { shared, threads: Mutex::new(threads) })
+    }
+
+    fn stop_threads(&self) {
+        self.shared.cp_signal.lock().stop = true;
+        self.shared.cp_work.notify_all();
+        self.shared.log.stop();
+        for handle in self.threads.lock().drain(..) {
+            // A panic of theirs has been printed; there is nothing to add.
+            let _ = handle.join();
+        }
+    }
+
+    /// Takes a last CP and stops the threads. Later changes fail with [`FsError::ReadOnly`].
+    ///
+    /// # Errors
+    /// The CP's; the log still has what it could not write.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        if self.shared.state.read().fault.is_some() {
+            self.stop_threads();
+            return Ok(());
+        }
+        let outcome = self.consistency_point().map(drop);
+        {
+            let mut st = self.shared.state.write();
+            st.fault.get_or_insert(FsError::ReadOnly);
+        }
+        // What came between the CP and the end is in the log.
+        let flushed = self.shared.log.flush_once();
+        self.shared.log.fail(&FsError::ReadOnly);
+        self.stop_threads();
+        outcome.and(flushed)
     }
+
     /// The volume's identity.
     pub fn uuid(&self) -> Uuid {
-        todo!()
+        self.shared.uuid
     }
+
     /// Size of the address space in bytes.
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.shared.blocks * BLOCK_SIZE_U64
     }
-    /// The fault that made the volume refuse changes, if any.
+
+    /// The fault that made the volume refuse changes, if any; [`FsError::ReadOnly`] after [`Volume::close`].
     pub fn fault(&self) -> Option<FsError> {
-        todo!()
+        self.shared.state.read().fault.clone().or_else(|| self.shared.log.fault())
     }
 
     /// Checks, logs and applies one mutation. Durable once [`Volume::durable`] of its `lsn` says so.
     /// May block for a CP when the log or the dirty set is full.
+    ///
+    /// # Errors
+    /// Those of [`FsError`] that the operation can have; nothing has changed then.
     pub fn execute(&self, cx: &Context, op: Op) -> Result<Done> {
-        todo!()
+        let generation = self.shared.state.read().generation;
+        match self.try_execute(cx, &op) {
+            // Blocks that were freed since the last CP come back with the next.
+            Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
+                self.shared.checkpoint_past(generation)?;
+                self.try_execute(cx, &op)
+            }
+            outcome => outcome,
+        }
     }
+
+    fn try_execute(&self, cx: &Context, op: &Op) -> Result<Done> {
+        let shared = &*self.shared;
+        let direct = match op {
+            Op::Write { file, offset, data } => match ops::direct_part(*offset, data) {
+                Some(part) => Some(self.write_direct(cx, *file, *offset, data, part)?),
+                None => None,
+            },
+            _ => None,
+        };
+        let runs: Vec<_> =
+            direct.iter().flat_map(|d| &d.runs).map(|(start, sums)| (*start, sums.len())).collect();
+        let outcome = self.log_and_apply(cx, op, direct);
+        if outcome.is_err() {
+            let mut walloc = shared.walloc.lock();
+            runs.iter().for_each(|(start, len)| walloc.unalloc(*start, *len as u64));
+        }
+        outcome
+    }
+
+    fn log_and_apply(&self, cx: &Context, op: &Op, direct: Option<Direct>) -> Result<Done> {
+        let shared = &*self.shared;
+        let (bytes, cost) = match (op, &direct) {
+            (Op::Write { data, .. }, None) => (data.len() + RECORD_OVERHEAD, ops::cost(op)),
+            (Op::Write { data, .. }, Some(_)) => (data.len() / 256 + 3 * RECORD_OVERHEAD, 32),
+            _ => (RECORD_OVERHEAD, ops::cost(op)),
+        };
+        let mut st = loop {
+            shared.wait_for_room(bytes)?;
+            let st = shared.state.write();
+            if st.fault.is_some() {
+                return Err(FsError::ReadOnly);
+            }
+            if shared.still_has_room(&st, bytes) {
+                break st;
+            }
+        };
+        shared.need_space(&st, cost, ops::frees_space(op))?;
+        let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
+        if let Some(act) = plan.act.take() {
+            let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
+            shared.log.append(&record);
+            if let Err(error) = ops::apply(&mut st, &shared.io, &record) {
+                drop(st);
+                shared.latch(&error);
+                return Err(error);
+            }
+        }
+        shared.maybe_start_cp(&st);
+        ops::outcome(&mut st, &shared.io, plan)
+    }
+
+    /// Puts the whole blocks of a large write to where they will stay, before anything points to them.
+    fn write_direct(
+        &self,
+        cx: &Context,
+        file: FileId,
+        offset: u64,
+        data: &Bytes,
+        part: Range<usize>,
+    ) -> Result<Direct> {
+        let shared = &*self.shared;
+        ops::check_write(cx, &*shared.inode(file)?, offset, data)?;
+        let first = Fbn((offset + part.start as u64) / BLOCK_SIZE_U64);
+        let mut body = &data[part];
+        let mut places = Vec::new();
+        {
+            let st = shared.state.read();
+            let blocks = (body.len() / BLOCK_SIZE) as u64;
+            shared.need_space(&st, blocks + 32, false)?;
+            let mut walloc = shared.walloc.lock();
+            let mut left = blocks;
+            while left > 0 {
+                let Some((start, len)) = walloc.alloc_run(&shared.io, left)? else {
+                    places.iter().for_each(|(start, len)| walloc.unalloc(*start, *len));
+                    return Err(FsError::NoSpace);
+                };
+                places.push((start, len));
+                left -= len;
+            }
+        }
+        let mut runs = Vec::new();
+        for (start, len) in &places {
+            let (run, rest) = body.split_at(usize::try_from(*len).unwrap_or(0) * BLOCK_SIZE);
+            let sums = run.chunks(BLOCK_SIZE).map(checksum).collect();
+            let written = shared.io.disk.write_at(&[IoSlice::new(run)], start.0 * BLOCK_SIZE_U64);
+            if let Err(error) = written {
+                let error = FsError::from(error);
+                shared.latch(&error);
+                return Err(error);
+            }
+            runs.push((*start, sums));
+            body = rest;
+        }
+        Ok(Direct { first, runs })
+    }
+
     /// Resolves once every operation up to `lsn` is durable. Flushes are shared (group commit).
     /// NFS's COMMIT is `durable(v.last_lsn())`.
     pub fn durable(&self, lsn: Lsn) -> impl Future<Output = Result<()>> + Send + 'static {
-        async { todo!() }
+        Durable { log: self.shared.log.clone(), lsn, threads: self.shared.tuning.threads }
     }
+
     /// The same, blocking.
+    ///
+    /// # Errors
+    /// The disk's: it is not known which of the operations are durable.
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
-        todo!()
+        if self.shared.tuning.threads { self.shared.log.wait_durable(lsn) } else { self.flush_log() }
     }
+
     /// The newest operation applied.
     pub fn last_lsn(&self) -> Lsn {
-        todo!()
+        self.shared.state.read().lsn
     }
 
     /// Finds `name` in `dir` (search permission is checked); `.` and `..` work.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`], [`FsError::NotDir`], [`FsError::Access`], [`FsError::NameTooLong`], [`FsError::Stale`].
     pub fn lookup(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Attr> {
-        todo!()
+        let shared = &*self.shared;
+        if name.len() > crate::op::NAME_MAX {
+            return Err(FsError::NameTooLong);
+        }
+        let hash = shared.state.read().hash;
+        let (found, parent) = shared.view(dir, |inode| {
+            if !inode.is_dir() {
+                return Err(FsError::NotDir);
+            }
+            need(cx, inode, X)?;
+            match name {
+                b"." => Ok((Some(inode.id()), None)),
+                b".." => Ok((None, Some(inode.parent))),
+                _ => Ok((directory::lookup(inode, &shared.io, hash, name)?.map(|target| target.file), None)),
+            }
+        })?;
+        if let Some(parent) = parent {
+            return Ok(shared.state.write().load(&shared.io, parent)?.attr());
+        }
+        let file = found.ok_or(FsError::NotFound)?;
+        match self.getattr(file) {
+            // Removed between the two looks.
+            Err(FsError::Stale) => Err(FsError::NotFound),
+            outcome => outcome,
+        }
     }
+
     /// Attributes.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
     pub fn getattr(&self, file: FileId) -> Result<Attr> {
-        todo!()
+        Ok(self.shared.inode(file)?.attr())
     }
+
     /// Which of the rights `want` the caller has.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
     pub fn access(&self, cx: &Context, file: FileId, want: Access) -> Result<(Access, Attr)> {
-        todo!()
+        let inode = self.shared.inode(file)?;
+        Ok((granted(cx, &inode, want), inode.attr()))
     }
-    /// Reads up to `len` bytes at `offset`. The owner may always read, as NFS servers allow (RFC 1813 §4.4).
+
+    /// Reads up to `len` bytes at `offset`. The owner may always read, as NFS servers allow (RFC 1813 §4.4), and
+    /// who may execute a file too.
+    ///
+    /// # Errors
+    /// [`FsError::IsDir`], [`FsError::Invalid`] for other than files, [`FsError::Access`], [`FsError::Stale`], and
+    /// [`FsError::Corrupt`] for a block that is not what was written.
     pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
-        todo!()
+        self.shared.view(file, |inode| {
+            match inode.kind {
+                Some(FileKind::File) => {}
+                Some(FileKind::Dir) => return Err(FsError::IsDir),
+                _ => return Err(FsError::Invalid),
+            }
+            if !may(cx, inode, X) {
+                need_or_owner(cx, inode, R)?;
+            }
+            let data = read::read(inode, &self.shared.io, offset, len)?;
+            let eof = offset.saturating_add(data.len() as u64) >= inode.size;
+            Ok(ReadDone { data, eof, attr: inode.attr() })
+        })
     }
+
     /// Target of a symbolic link.
-    pub fn readlink(&self, cx: &Context, file: FileId) -> Result<(bytes::Bytes, Attr)> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`FsError::Invalid`] for other than symbolic links, [`FsError::Stale`].
+    pub fn readlink(&self, _cx: &Context, file: FileId) -> Result<(Bytes, Attr)> {
+        self.shared.view(file, |inode| {
+            if inode.kind != Some(FileKind::Symlink) {
+                return Err(FsError::Invalid);
+            }
+            let len = usize::try_from(inode.size).unwrap_or(0);
+            Ok((read::read(inode, &self.shared.io, 0, len)?, inode.attr()))
+        })
     }
+
     /// Visits entries after `after` in cookie order until `visit` breaks; `Ok(true)` at the directory's end.
     /// `visit` runs without any lock of the volume held, so it may call it.
+    ///
+    /// # Errors
+    /// [`FsError::NotDir`], [`FsError::Access`], [`FsError::Stale`].
     pub fn readdir(
         &self,
         cx: &Context,
@@ -142,90 +420,154 @@ impl Volume {
         after: Cookie,
         visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<bool> {
-        todo!()
-    }
-    /// Space and inodes.
-    pub fn statfs(&self) -> StatFs {
-        todo!()
+        let mut after = after;
+        let parent = self.parent(&*self.shared.inode(dir)?)?;
+        loop {
+            let (entries, end) = self.shared.view(dir, |inode| self.entries(cx, inode, parent, after))?;
+            for (cookie, name, file, kind) in &entries {
+                if visit(DirEntry { cookie: *cookie, name, file: *file, kind: *kind }).is_break() {
+                    return Ok(false);
+                }
+                after = *cookie;
+            }
+            if end {
+                return Ok(true);
+            }
+        }
     }
 
-    /// Writes one batch of the log and flushes it (only without threads).
-    pub fn flush_log(&self) -> Result<()> {
-        todo!()
+    fn entries(
+        &self,
+        cx: &Context,
+        inode: &Inode,
+        parent: FileId,
+        after: Cookie,
+    ) -> Result<(Vec<Listed>, bool)> {
+        if !inode.is_dir() {
+            return Err(FsError::NotDir);
+        }
+        if cx.uid != inode.uid {
+            need(cx, inode, R)?;
+        }
+        let mut entries: Vec<Listed> = Vec::new();
+        if after < Cookie(1) {
+            entries.push((Cookie(1), Bytes::from_static(b"."), inode.id(), FileKind::Dir));
+        }
+        if after < Cookie(2) {
+            entries.push((Cookie(2), Bytes::from_static(b".."), parent, FileKind::Dir));
+        }
+        let end = directory::scan(inode, &self.shared.io, after, &mut |entry| {
+            if entries.len() >= READDIR_BATCH {
+                return ControlFlow::Break(());
+            }
+            entries.push((entry.key, Bytes::copy_from_slice(entry.name), entry.file, entry.kind));
+            ControlFlow::Continue(())
+        })?;
+        Ok((entries, end))
     }
-    /// Takes a consistency point now.
+
+    /// The directory above; the root's is the root.
+    fn parent(&self, inode: &Inode) -> Result<FileId> {
+        if inode.id() == ROOT || !inode.is_dir() {
+            return Ok(ROOT);
+        }
+        if let Some(parent) = self.shared.state.read().inodes.get(&inode.parent) {
+            return Ok(parent.id());
+        }
+        self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())
+    }
+
+    /// Space and inodes.
+    pub fn statfs(&self) -> StatFs {
+        self.shared.statfs()
+    }
+
+    /// Writes one batch of the log and flushes it. With threads, the flusher does that by itself.
+    ///
+    /// # Errors
+    /// The disk's; the volume then takes no more changes.
+    pub fn flush_log(&self) -> Result<()> {
+        self.shared.log.flush_once().inspect_err(|error| self.shared.latch(error))
+    }
+
+    /// Takes a consistency point now, if anything has changed since the last.
+    ///
+    /// # Errors
+    /// The disk's; the volume then takes no more changes.
     pub fn consistency_point(&self) -> Result<CpNumber> {
-        todo!()
+        self.shared.checkpoint(&mut self.shared.committed.lock(), &TableChange::Keep)
     }
 
     /// Keeps the state of now, durable when it returns. O(1) in the size of the volume.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] for a bad or taken name or the 256th, [`FsError::NoSpace`], and the disk's.
     pub fn snapshot_create(&self, name: &str, now: Time) -> Result<Snapshot> {
-        todo!()
+        self.shared.snapshot_create(name, now)
     }
+
     /// Lets a snapshot go; blocks that only it held become free.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if there is none, or a transfer reads it, and the disk's.
     pub fn snapshot_delete(&self, id: SnapshotId) -> Result<()> {
-        todo!()
+        self.shared.snapshot_delete(id)
     }
+
     /// All snapshots, oldest first.
     pub fn snapshots(&self) -> Vec<Snapshot> {
-        todo!()
+        self.shared.snaps.read().iter().map(snapshot::view).collect()
     }
+
     /// The runs of blocks, in block order, that any snapshot after `base` up to `to` uses and `base` does not
-    /// (`None`: everything). Its cost follows the difference.
+    /// (`None`: everything). Its cost follows the difference. The snapshots can't be deleted while it lives.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if one of them is not there, and the disk's.
     pub fn snapdiff(
         &self,
         base: Option<SnapshotId>,
         to: SnapshotId,
     ) -> Result<Box<dyn Iterator<Item = Result<VbnRange>> + Send>> {
-        todo!()
+        Ok(Box::new(self.shared.snapdiff(base, to)?))
     }
+
     /// Reads blocks as they stand on disk, for replication. `buf` is whole blocks.
+    ///
+    /// # Errors
+    /// The disk's, and [`FsError::Invalid`] for blocks outside of the volume.
     pub fn read_raw(&self, start: Vbn, buf: &mut [u8]) -> Result<()> {
-        todo!()
+        let count = (buf.len() / BLOCK_SIZE) as u64;
+        let blocks = self.shared.blocks;
+        if !buf.len().is_multiple_of(BLOCK_SIZE) || start.0 > blocks || count > blocks - start.0 {
+            return Err(FsError::Invalid);
+        }
+        Ok(self.shared.io.disk.read_at(buf, start.0 * BLOCK_SIZE_U64)?)
     }
-    /// What [`Replica::install`] needs to make `to` a replica's state: at most a block, opaque.
+
+    /// What [`Replica::install`](crate::Replica::install) needs to make `to` a replica's state: one block, opaque.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if it is not there.
     pub fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
-        todo!()
+        self.shared.image(to)
     }
+
     /// An upper bound of the bytes that a snapdiff from `base` to now would hold.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if it is not there.
     pub fn bytes_changed_since(&self, base: SnapshotId) -> Result<u64> {
-        todo!()
+        self.shared.bytes_changed_since(base)
     }
 }
 
-/// A volume that is being received: block for block its source, at the source's last installed snapshot.
-#[derive(Debug)]
-pub struct Replica {}
+/// An entry taken out of a directory.
+type Listed = (Cookie, Bytes, FileId, FileKind);
 
-impl Replica {
-    /// Formats `disk` as an empty replica of the volume `spec`.
-    pub fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec) -> Result<Replica> {
-        todo!()
-    }
-    /// Opens a replica, also one that was interrupted.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Replica> {
-        todo!()
-    }
-    /// Writes blocks at the place that they have at the source. Blocks in use by the installed image may not
-    /// be overwritten with other content: the caller sends snapdiffs.
-    pub fn write(&self, start: Vbn, blocks: &[u8]) -> Result<()> {
-        todo!()
-    }
-    /// Makes everything written so far durable: a mark that a broken transfer can resume from.
-    pub fn flush(&self) -> Result<()> {
-        todo!()
-    }
-    /// Makes the image of [`Volume::image`] the replica's state, durable when it returns. All its blocks were written.
-    pub fn install(&self, image: &[u8]) -> Result<()> {
-        todo!()
-    }
-    /// The CP and root checksum of the installed image, if any.
-    pub fn installed(&self) -> Option<(CpNumber, u64)> {
-        todo!()
-    }
-    /// Lets the disk go. The volume can then be mounted with [`Volume::open`]; once it took a change of its own, it is
-    /// no replica any more and [`Replica::open`] refuses it.
-    pub fn close(self) -> Result<()> {
-        todo!()
+impl Drop for Volume {
+    /// As a crash: what was acknowledged is in the log. [`Volume::close`] ends a volume in order.
+    fn drop(&mut self) {
+        self.stop_threads();
     }
 }

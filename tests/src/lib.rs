@@ -1,1 +1,11 @@
-//! x
+//! What the end-to-end and store tests share: a simulated disk, a model file system, random operations.
+//!
+//! Nothing here is part of a node; no other crate may depend on this one.
+
+pub mod crash;
+pub mod model;
+pub mod pair;
+pub mod random;
+pub mod replicate;
+pub mod sim_disk;
+pub mod verify;

@@ -1,0 +1,108 @@
+//! POSIX permission checks by mode bits, as Linux servers do them.
+
+use crate::error::{FsError, Result};
+use crate::inode::Inode;
+use crate::op::{Access, Context, FileKind, NAME_MAX};
+
+/// Permission bits as in one octal digit of a mode.
+pub(crate) const R: u32 = 4;
+pub(crate) const W: u32 = 2;
+pub(crate) const X: u32 = 1;
+
+pub(crate) const SETUID: u32 = 0o4000;
+pub(crate) const SETGID: u32 = 0o2000;
+pub(crate) const STICKY: u32 = 0o1000;
+const GROUP_EXEC: u32 = 0o010;
+
+/// Whether the caller has all bits of `want` on `inode`.
+pub(crate) fn may(cx: &Context, inode: &Inode, want: u32) -> bool {
+    if cx.uid == 0 {
+        // Root may all, but executes only what somebody may execute.
+        return want & X == 0 || inode.is_dir() || inode.mode & 0o111 != 0;
+    }
+    let shift = if cx.uid == inode.uid {
+        6
+    } else if cx.in_group(inode.gid) {
+        3
+    } else {
+        0
+    };
+    inode.mode >> shift & want == want
+}
+
+/// As [`may`], as a result.
+pub(crate) fn need(cx: &Context, inode: &Inode, want: u32) -> Result<()> {
+    if may(cx, inode, want) { Ok(()) } else { Err(FsError::Access) }
+}
+
+/// As [`need`], but the owner may always: an open file stays usable after a chmod (RFC 1813 §4.4).
+pub(crate) fn need_or_owner(cx: &Context, inode: &Inode, want: u32) -> Result<()> {
+    if cx.uid == inode.uid { Ok(()) } else { need(cx, inode, want) }
+}
+
+/// Whether the caller may take `victim`'s name out of `dir`.
+pub(crate) fn need_delete(cx: &Context, dir: &Inode, victim: &Inode) -> Result<()> {
+    need(cx, dir, W | X)?;
+    let sticky = dir.mode & STICKY != 0;
+    if sticky && cx.uid != 0 && cx.uid != victim.uid && cx.uid != dir.uid {
+        Err(FsError::Perm)
+    } else {
+        Ok(())
+    }
+}
+
+/// The mode of a new file: setgid goes where the caller is not in the group.
+pub(crate) fn mode_for_new(cx: &Context, dir: &Inode, kind: FileKind, mode: u32, gid: u32) -> u32 {
+    let mode = mode & 0o7777;
+    if dir.mode & SETGID != 0 && kind == FileKind::Dir {
+        return mode | SETGID;
+    }
+    let both = SETGID | GROUP_EXEC;
+    if mode & both == both && cx.uid != 0 && !cx.in_group(gid) { mode & !SETGID } else { mode }
+}
+
+/// A mode without the bits that a change of owner or of content takes away.
+pub(crate) fn without_setid(mode: u32) -> u32 {
+    let mode = mode & !SETUID;
+    if mode & GROUP_EXEC != 0 { mode & !SETGID } else { mode }
+}
+
+/// Checks the form of a name.
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(FsError::NameTooLong);
+    }
+    if name.is_empty() || name.contains(&b'/') || name.contains(&0) {
+        return Err(FsError::Invalid);
+    }
+    Ok(())
+}
+
+/// Whether a name is `.` or `..`.
+pub(crate) fn is_dots(name: &[u8]) -> bool {
+    name == b"." || name == b".."
+}
+
+/// Which of the rights `want` the caller has (RFC 1813 §3.3.4).
+pub(crate) fn granted(cx: &Context, inode: &Inode, want: Access) -> Access {
+    let dir = inode.is_dir();
+    let owner_or = |bit: u32| may(cx, inode, bit);
+    let mut have = 0;
+    if owner_or(R) {
+        have |= Access::READ;
+    }
+    if dir && owner_or(X) {
+        have |= Access::LOOKUP;
+    }
+    if !dir && owner_or(X) {
+        have |= Access::EXECUTE;
+    }
+    // Without search permission no entry can be changed, whatever the write bit says.
+    if owner_or(if dir { W | X } else { W }) {
+        have |= Access::MODIFY | Access::EXTEND;
+        if dir {
+            have |= Access::DELETE;
+        }
+    }
+    Access(have & want.0)
+}

@@ -1,0 +1,410 @@
+//! Directories: a B+ tree in the blocks of the directory's file, ordered by a keyed hash of the name.
+//!
+//! The key of an entry is 55 bits of hash and 8 bits that tell colliding names apart; it never changes, so
+//! it is also the READDIR cookie. Block 0 is the root. The hash is keyed by the volume's UUID, which clients don't see
+//! whole, so they can't choose names that collide.
+//!
+//! ```text
+//! page:     | kind u8 | 0 u8 | count u16 | end u16 | 0 u16 | body ...            kind 0 or 1: leaf, 2: interior
+//! leaf:     | key u64 | ino u64 | generation u32 | file kind u8 | length u8 | name |  in key order, up to `end`
+//! interior: | lowest key u64 | fbn u64 |                                             in key order
+//! ```
+
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, Fbn, FileId, Generation, InodeNum, Vbn};
+use crate::inode::{Inode, kind_code, kind_from};
+use crate::io::Io;
+use crate::layout::{Page, Reader};
+use crate::op::FileKind;
+use crate::tree::Edit;
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const HEAD: usize = 8;
+const ENTRY_HEAD: usize = 22;
+const CHILD: usize = 16;
+const CHILDREN_MAX: usize = (BLOCK_SIZE - HEAD) / CHILD;
+const LEAF: u8 = 1;
+const INTERIOR: u8 = 2;
+/// Taller trees can't be: 10 levels of half-full interior pages name more blocks than there are.
+const DEPTH_MAX: usize = 10;
+/// Names with one hash that a directory can hold.
+const COLLISIONS: u64 = 256;
+
+/// What an entry says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) key: Cookie,
+    pub(crate) file: FileId,
+    pub(crate) kind: FileKind,
+    pub(crate) name: &'a [u8],
+}
+
+/// What an entry leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Target {
+    pub(crate) key: Cookie,
+    pub(crate) file: FileId,
+    pub(crate) kind: FileKind,
+}
+
+/// The volume's hash of names.
+#[derive(Clone, Copy)]
+pub(crate) struct NameHash(u64, u64);
+
+impl NameHash {
+    pub(crate) fn new(uuid: Uuid) -> Self {
+        let (high, low) = uuid.as_u64_pair();
+        NameHash(high, low)
+    }
+
+    /// First of the keys that entries of this name can have.
+    fn first_key(self, name: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        hasher.write(name);
+        // Never 0: keys below 256 are the cookies of `.` and `..`.
+        (hasher.finish() >> 9).max(1) * COLLISIONS
+    }
+}
+
+fn u16_at(page: &Page, at: usize) -> usize {
+    usize::from(u16::from_le_bytes([page[at], page[at + 1]]))
+}
+
+fn set_u16(page: &mut Page, at: usize, value: usize) {
+    let value = u16::try_from(value).unwrap_or(u16::MAX);
+    page[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+fn count(page: &Page) -> usize {
+    u16_at(page, 2)
+}
+
+/// End of a leaf's entries; a page of zeros is an empty leaf.
+fn leaf_end(page: &Page) -> usize {
+    u16_at(page, 4).clamp(HEAD, BLOCK_SIZE)
+}
+
+fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
+    let mut input = Reader::new(page.get(at..leaf_end(page))?);
+    let key = Cookie(input.u64());
+    let file = FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) };
+    let kind = kind_from(input.u8());
+    let len = usize::from(input.u8());
+    let name = input.raw(len);
+    input.ok().then_some((Entry { key, file, kind: kind?, name }, at + ENTRY_HEAD + len))
+}
+
+fn child_at(page: &Page, index: usize) -> (u64, Fbn) {
+    let at = HEAD + index * CHILD;
+    let mut input = Reader::new(&page[at..at + CHILD]);
+    (input.u64(), Fbn(input.u64()))
+}
+
+fn set_child(page: &mut Page, index: usize, key: u64, fbn: Fbn) {
+    let at = HEAD + index * CHILD;
+    page[at..at + 8].copy_from_slice(&key.to_le_bytes());
+    page[at + 8..at + 16].copy_from_slice(&fbn.0.to_le_bytes());
+}
+
+/// The child of an interior page that holds `key`.
+fn child_for(page: &Page, key: u64) -> usize {
+    let count = count(page).min(CHILDREN_MAX);
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if child_at(page, middle).0 <= key { low = middle + 1 } else { high = middle }
+    }
+    low.saturating_sub(1)
+}
+
+fn corrupt(dir: &Inode) -> FsError {
+    FsError::Corrupt { ino: dir.ino, vbn: Vbn(0) }
+}
+
+/// Finds `name`.
+pub(crate) fn lookup(dir: &Inode, io: &Io, hash: NameHash, name: &[u8]) -> Result<Option<Target>> {
+    let first = hash.first_key(name);
+    let mut found = None;
+    scan(dir, io, Cookie(first - 1), &mut |entry| {
+        if entry.key.0 >= first + COLLISIONS {
+            return ControlFlow::Break(());
+        }
+        if entry.name == name {
+            found = Some(Target { key: entry.key, file: entry.file, kind: entry.kind });
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// Visits the entries after `after` in key order; whether the end was reached.
+pub(crate) fn scan(
+    dir: &Inode,
+    io: &Io,
+    after: Cookie,
+    visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result<bool> {
+    Ok(scan_page(dir, io, Fbn(0), 0, after, visit)?.is_continue())
+}
+
+fn scan_page(
+    dir: &Inode,
+    io: &Io,
+    fbn: Fbn,
+    depth: usize,
+    after: Cookie,
+    visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    let Some(page) = dir.tree.page(io, fbn)? else { return Ok(ControlFlow::Continue(())) };
+    if depth > DEPTH_MAX {
+        return Err(corrupt(dir));
+    }
+    if page[0] == INTERIOR {
+        for index in child_for(&page, after.0.saturating_add(1))..count(&page).min(CHILDREN_MAX) {
+            let (_, child) = child_at(&page, index);
+            if scan_page(dir, io, child, depth + 1, after, visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        return Ok(ControlFlow::Continue(()));
+    }
+    let mut at = HEAD;
+    while at < leaf_end(&page) {
+        let (entry, next) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
+        if entry.key > after && visit(entry).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        at = next;
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Adds an entry; the name is not there yet.
+///
+/// # Errors
+/// [`FsError::NoSpace`] if 256 names of the directory have its hash.
+pub(crate) fn insert(
+    dir: &mut Inode,
+    edit: &mut Edit<'_>,
+    hash: NameHash,
+    name: &[u8],
+    file: FileId,
+    kind: FileKind,
+) -> Result<()> {
+    let key = free_key(dir, edit.io, hash.first_key(name))?;
+    let entry = Entry { key, file, kind, name };
+    if let Some((separator, right)) = insert_below(dir, edit, Fbn(0), 0, &entry)? {
+        let left = new_block(dir);
+        let root = *dir.tree.page_mut(edit, Fbn(0))?;
+        *dir.tree.page_mut(edit, left)? = root;
+        let page = dir.tree.page_mut(edit, Fbn(0))?;
+        page.fill(0);
+        page[0] = INTERIOR;
+        set_u16(page, 2, 2);
+        set_child(page, 0, 0, left);
+        set_child(page, 1, separator, right);
+    }
+    dir.entries += 1;
+    Ok(())
+}
+
+fn free_key(dir: &Inode, io: &Io, first: u64) -> Result<Cookie> {
+    let mut key = first;
+    scan(dir, io, Cookie(first - 1), &mut |entry| {
+        if entry.key.0 != key {
+            return ControlFlow::Break(());
+        }
+        key += 1;
+        ControlFlow::Continue(())
+    })?;
+    if key < first + COLLISIONS { Ok(Cookie(key)) } else { Err(FsError::NoSpace) }
+}
+
+fn new_block(dir: &mut Inode) -> Fbn {
+    let fbn = Fbn(dir.size / BLOCK_SIZE_U64);
+    dir.size += BLOCK_SIZE_U64;
+    dir.blocks += 1;
+    fbn
+}
+
+/// Inserts under `fbn`; if that page had to be split, gives the right half's lowest key and block.
+fn insert_below(
+    dir: &mut Inode,
+    edit: &mut Edit<'_>,
+    fbn: Fbn,
+    depth: usize,
+    entry: &Entry<'_>,
+) -> Result<Option<(u64, Fbn)>> {
+    if depth > DEPTH_MAX {
+        return Err(corrupt(dir));
+    }
+    let page = dir.tree.page(edit.io, fbn)?;
+    let interior = page.as_ref().filter(|page| page[0] == INTERIOR);
+    let Some(page) = interior else { return insert_in_leaf(dir, edit, fbn, entry) };
+    let index = child_for(page, entry.key.0);
+    let (_, child) = child_at(page, index);
+    let Some((separator, right)) = insert_below(dir, edit, child, depth + 1, entry)? else { return Ok(None) };
+
+    let full = count(page) >= CHILDREN_MAX;
+    if !full {
+        put_child(dir.tree.page_mut(edit, fbn)?, index + 1, separator, right);
+        return Ok(None);
+    }
+    let fresh = new_block(dir);
+    let page = dir.tree.page_mut(edit, fbn)?;
+    let half = CHILDREN_MAX / 2;
+    let mut upper = crate::layout::zero_page();
+    upper[0] = INTERIOR;
+    let tail = HEAD + half * CHILD..HEAD + CHILDREN_MAX * CHILD;
+    upper[HEAD..HEAD + tail.len()].copy_from_slice(&page[tail.clone()]);
+    set_u16(&mut upper, 2, CHILDREN_MAX - half);
+    page[tail].fill(0);
+    set_u16(page, 2, half);
+    if index < half {
+        put_child(page, index + 1, separator, right);
+    } else {
+        put_child(&mut upper, index + 1 - half, separator, right);
+    }
+    let low = child_at(&upper, 0).0;
+    *dir.tree.page_mut(edit, fresh)? = upper;
+    Ok(Some((low, fresh)))
+}
+
+fn put_child(page: &mut Page, index: usize, key: u64, fbn: Fbn) {
+    let count = count(page);
+    let at = HEAD + index * CHILD;
+    page.copy_within(at..HEAD + count * CHILD, at + CHILD);
+    set_child(page, index, key, fbn);
+    set_u16(page, 2, count + 1);
+}
+
+fn insert_in_leaf(
+    dir: &mut Inode,
+    edit: &mut Edit<'_>,
+    fbn: Fbn,
+    entry: &Entry<'_>,
+) -> Result<Option<(u64, Fbn)>> {
+    let ino = dir.ino;
+    let page = dir.tree.page_mut(edit, fbn)?;
+    if leaf_end(page) + ENTRY_HEAD + entry.name.len() <= BLOCK_SIZE {
+        put_entry(page, entry);
+        return Ok(None);
+    }
+    let end = leaf_end(page);
+    let (mut at, mut moved, mut kept) = (HEAD, 0, 0);
+    while at < end / 2 {
+        at = entry_at(page, at).ok_or(FsError::Corrupt { ino, vbn: Vbn(0) })?.1;
+        kept += 1;
+    }
+    moved += count(page) - kept;
+    let mut upper = crate::layout::zero_page();
+    upper[0] = LEAF;
+    upper[HEAD..HEAD + end - at].copy_from_slice(&page[at..end]);
+    set_u16(&mut upper, 2, moved);
+    set_u16(&mut upper, 4, HEAD + end - at);
+    page[at..end].fill(0);
+    set_u16(page, 2, kept);
+    set_u16(page, 4, at);
+    let low = entry_at(&upper, HEAD).ok_or(FsError::Corrupt { ino, vbn: Vbn(0) })?.0.key.0;
+    if entry.key.0 < low {
+        put_entry(page, entry)
+    } else {
+        put_entry(&mut upper, entry)
+    }
+    let fresh = new_block(dir);
+    *dir.tree.page_mut(edit, fresh)? = upper;
+    Ok(Some((low, fresh)))
+}
+
+/// Puts an entry into a leaf with room for it.
+fn put_entry(page: &mut Page, entry: &Entry<'_>) {
+    let end = leaf_end(page);
+    let mut at = HEAD;
+    while let Some((other, next)) = entry_at(page, at).filter(|(other, _)| other.key < entry.key) {
+        debug_assert!(other.key < entry.key);
+        at = next;
+    }
+    let len = ENTRY_HEAD + entry.name.len();
+    page.copy_within(at..end, at + len);
+    page[at..at + 8].copy_from_slice(&entry.key.0.to_le_bytes());
+    set_target(page, at, entry.file, entry.kind);
+    page[at + 21] = u8::try_from(entry.name.len()).unwrap_or(u8::MAX);
+    page[at + ENTRY_HEAD..at + len].copy_from_slice(entry.name);
+    page[0] = LEAF;
+    set_u16(page, 2, count(page) + 1);
+    set_u16(page, 4, end + len);
+}
+
+fn set_target(page: &mut Page, at: usize, file: FileId, kind: FileKind) {
+    page[at + 8..at + 16].copy_from_slice(&file.ino.0.to_le_bytes());
+    page[at + 16..at + 20].copy_from_slice(&file.generation.0.to_le_bytes());
+    page[at + 20] = kind_code(kind);
+}
+
+/// The leaf that holds `key`, and the entry's place in it.
+fn find(dir: &Inode, io: &Io, key: Cookie) -> Result<(Fbn, Arc<Page>, usize)> {
+    let mut fbn = Fbn(0);
+    for _ in 0..=DEPTH_MAX {
+        let page = dir.tree.page(io, fbn)?.ok_or_else(|| corrupt(dir))?;
+        if page[0] == INTERIOR {
+            fbn = child_at(&page, child_for(&page, key.0)).1;
+            continue;
+        }
+        let mut at = HEAD;
+        while let Some((entry, next)) = entry_at(&page, at) {
+            if entry.key == key {
+                return Ok((fbn, page, at));
+            }
+            at = next;
+        }
+        break;
+    }
+    Err(corrupt(dir))
+}
+
+/// Removes the entry with `key`.
+pub(crate) fn remove(dir: &mut Inode, edit: &mut Edit<'_>, key: Cookie) -> Result<()> {
+    let (fbn, page, at) = find(dir, edit.io, key)?;
+    let (_, next) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
+    drop(page);
+    dir.entries -= 1;
+    if dir.entries == 0 {
+        return clear(dir, edit);
+    }
+    let page = dir.tree.page_mut(edit, fbn)?;
+    let end = leaf_end(page);
+    page.copy_within(next..end, at);
+    let end_now = end - (next - at);
+    page[end_now..end].fill(0);
+    set_u16(page, 2, count(page) - 1);
+    set_u16(page, 4, end_now);
+    Ok(())
+}
+
+/// Leads the entry with `key` to another file.
+pub(crate) fn retarget(
+    dir: &mut Inode,
+    edit: &mut Edit<'_>,
+    key: Cookie,
+    file: FileId,
+    kind: FileKind,
+) -> Result<()> {
+    let (fbn, page, at) = find(dir, edit.io, key)?;
+    drop(page);
+    set_target(dir.tree.page_mut(edit, fbn)?, at, file, kind);
+    Ok(())
+}
+
+/// Makes the directory empty: no blocks, one page in size.
+pub(crate) fn clear(dir: &mut Inode, edit: &mut Edit<'_>) -> Result<()> {
+    dir.tree.truncate(edit, Fbn(0))?;
+    dir.entries = 0;
+    dir.blocks = 0;
+    dir.size = BLOCK_SIZE_U64;
+    Ok(())
+}

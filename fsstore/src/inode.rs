@@ -1,0 +1,201 @@
+//! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
+
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE, Fbn, FileId, Generation, InodeNum};
+use crate::io::Io;
+use crate::layout::{Page, Reader, TreeRoot, Writer};
+use crate::op::{Attr, FileKind, PreAttr, Time};
+use crate::tree::Tree;
+
+/// Bytes of one inode in the inode file.
+pub(crate) const INODE_BYTES: usize = 256;
+/// Inodes in a page of the inode file.
+pub(crate) const INODES_PER_PAGE: u64 = (BLOCK_SIZE / INODE_BYTES) as u64;
+
+/// One inode. `kind` is `None` while the number is free.
+#[derive(Clone)]
+pub(crate) struct Inode {
+    pub(crate) ino: InodeNum,
+    pub(crate) generation: Generation,
+    pub(crate) kind: Option<FileKind>,
+    pub(crate) mode: u32,
+    pub(crate) nlink: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    /// Data blocks in use.
+    pub(crate) blocks: u64,
+    pub(crate) rdev: (u32, u32),
+    pub(crate) atime: Time,
+    pub(crate) mtime: Time,
+    pub(crate) ctime: Time,
+    pub(crate) btime: Time,
+    /// A directory's parent.
+    pub(crate) parent: InodeNum,
+    /// Entries of a directory.
+    pub(crate) entries: u64,
+    /// Next in the chain of free inodes.
+    pub(crate) next_free: InodeNum,
+    pub(crate) tree: Tree,
+}
+
+/// Page of the inode file, and byte in it, of an inode.
+pub(crate) fn place(ino: InodeNum) -> (Fbn, usize) {
+    let slot = usize::try_from(ino.0 % INODES_PER_PAGE).unwrap_or(0);
+    (Fbn(ino.0 / INODES_PER_PAGE), slot * INODE_BYTES)
+}
+
+impl Inode {
+    pub(crate) fn new(ino: InodeNum, generation: Generation) -> Self {
+        Inode {
+            ino,
+            generation,
+            kind: None,
+            mode: 0,
+            nlink: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            blocks: 0,
+            rdev: (0, 0),
+            atime: Time::default(),
+            mtime: Time::default(),
+            ctime: Time::default(),
+            btime: Time::default(),
+            parent: InodeNum(0),
+            entries: 0,
+            next_free: InodeNum(0),
+            tree: Tree::EMPTY,
+        }
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        FileId { ino: self.ino, generation: self.generation }
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind == Some(FileKind::Dir)
+    }
+
+    pub(crate) fn attr(&self) -> Attr {
+        Attr {
+            id: self.id(),
+            kind: self.kind.unwrap_or(FileKind::File),
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            size: self.size,
+            used: self.blocks * crate::ids::BLOCK_SIZE_U64,
+            rdev: self.rdev,
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+        }
+    }
+
+    pub(crate) fn pre_attr(&self) -> PreAttr {
+        PreAttr { size: self.size, mtime: self.mtime, ctime: self.ctime }
+    }
+
+    /// The time for a change at `now`: always after the last, so that a client's cache sees every change.
+    pub(crate) fn stamp(&self, now: Time) -> Time {
+        if now > self.ctime {
+            return now;
+        }
+        let Time { secs, nanos } = self.ctime;
+        if nanos >= 999_999_999 { Time { secs: secs + 1, nanos: 0 } } else { Time { secs, nanos: nanos + 1 } }
+    }
+
+    /// Its 256 bytes, with `root` as where the CP put its tree.
+    pub(crate) fn encode(&self, root: TreeRoot) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(INODE_BYTES));
+        out.u8(self.kind.map_or(0, kind_code));
+        out.u8(root.height);
+        out.u16(u16::try_from(self.mode & 0o7777).unwrap_or(0));
+        out.u32(self.generation.0);
+        out.u32(self.nlink);
+        out.u32(self.uid);
+        out.u32(self.gid);
+        out.u32(self.rdev.0);
+        out.u32(self.rdev.1);
+        out.u64(self.size);
+        out.u64(self.blocks);
+        for time in [self.atime, self.mtime, self.ctime, self.btime] {
+            out.i64(time.secs);
+            out.u32(time.nanos);
+        }
+        out.u64(self.parent.0);
+        out.u64(self.entries);
+        out.u64(self.next_free.0);
+        out.pointer(root.ptr);
+        out.0.resize(INODE_BYTES, 0);
+        out.0
+    }
+
+    /// Reads an inode from its page of the inode file.
+    pub(crate) fn decode(ino: InodeNum, page: &Page) -> Result<Inode> {
+        let (_, at) = place(ino);
+        let mut input = Reader::new(&page[at..at + INODE_BYTES]);
+        let mut inode = Inode::new(ino, Generation(0));
+        let kind = input.u8();
+        let height = input.u8();
+        inode.kind = kind_from(kind);
+        inode.mode = u32::from(input.u16());
+        inode.generation = Generation(input.u32());
+        inode.nlink = input.u32();
+        inode.uid = input.u32();
+        inode.gid = input.u32();
+        inode.rdev = (input.u32(), input.u32());
+        inode.size = input.u64();
+        inode.blocks = input.u64();
+        let mut times = [Time::default(); 4];
+        for time in &mut times {
+            *time = Time { secs: input.i64(), nanos: input.u32() };
+        }
+        [inode.atime, inode.mtime, inode.ctime, inode.btime] = times;
+        inode.parent = InodeNum(input.u64());
+        inode.entries = input.u64();
+        inode.next_free = InodeNum(input.u64());
+        let ptr = input.pointer();
+        if kind != 0 && inode.kind.is_none() {
+            return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
+        }
+        inode.tree = Tree::from_root(TreeRoot { height, ptr })?;
+        Ok(inode)
+    }
+
+    /// Reads an inode from the committed inode file; `None` where there never was one.
+    pub(crate) fn load(inofile: &Tree, io: &Io, ino: InodeNum) -> Result<Option<Inode>> {
+        let (fbn, _) = place(ino);
+        inofile.page(io, fbn)?.map(|page| Inode::decode(ino, &page)).transpose()
+    }
+}
+
+/// Code of a kind on disk and in the log.
+pub(crate) fn kind_code(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::File => 1,
+        FileKind::Dir => 2,
+        FileKind::Symlink => 3,
+        FileKind::BlockDevice => 4,
+        FileKind::CharDevice => 5,
+        FileKind::Socket => 6,
+        FileKind::Fifo => 7,
+    }
+}
+
+/// The kind of a code.
+pub(crate) fn kind_from(code: u8) -> Option<FileKind> {
+    Some(match code {
+        1 => FileKind::File,
+        2 => FileKind::Dir,
+        3 => FileKind::Symlink,
+        4 => FileKind::BlockDevice,
+        5 => FileKind::CharDevice,
+        6 => FileKind::Socket,
+        7 => FileKind::Fifo,
+        _ => return None,
+    })
+}

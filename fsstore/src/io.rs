@@ -1,0 +1,99 @@
+//! Reading blocks: the disk, the checksum test on every block that comes in, and the cache of metadata pages.
+//!
+//! The cache is keyed by pointer, place *and* checksum: a block that was freed and written again is another
+//! key, so the cache needs no invalidation. File data is not kept here; the host's page cache has it.
+
+use crate::disk::Disk;
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, InodeNum, Vbn};
+use crate::layout::{BlockPtr, Page, checksum, zero_page};
+use quick_cache::sync::Cache;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// The disk of one volume with its page cache.
+pub(crate) struct Io {
+    pub(crate) disk: Arc<dyn Disk>,
+    cache: Cache<BlockPtr, Arc<Page>>,
+    /// Blocks of the address space: a pointer past it is corrupt.
+    pub(crate) blocks: u64,
+}
+
+impl Io {
+    pub(crate) fn new(disk: Arc<dyn Disk>, blocks: u64, cache_bytes: u64) -> Self {
+        let pages = usize::try_from(cache_bytes / BLOCK_SIZE_U64).unwrap_or(usize::MAX).max(64);
+        Io { disk, cache: Cache::new(pages), blocks }
+    }
+
+    /// The metadata page at `ptr`, verified.
+    pub(crate) fn page(&self, ptr: BlockPtr) -> Result<Arc<Page>> {
+        if let Some(page) = self.cache.get(&ptr) {
+            return Ok(page);
+        }
+        let page = self.read_page(ptr)?;
+        self.cache.insert(ptr, page.clone());
+        Ok(page)
+    }
+
+    /// The page at `ptr`, verified, without a place in the cache.
+    pub(crate) fn read_page(&self, ptr: BlockPtr) -> Result<Arc<Page>> {
+        let mut page = Arc::new(zero_page());
+        self.read_run(ptr.vbn, &mut Arc::make_mut(&mut page)[..], &[ptr.sum], InodeNum(0))?;
+        Ok(page)
+    }
+
+    /// Keeps a page that was just written.
+    pub(crate) fn remember(&self, ptr: BlockPtr, page: Arc<Page>) {
+        self.cache.insert(ptr, page);
+    }
+
+    /// Reads `sums.len()` neighbouring blocks into `buf` and verifies each.
+    pub(crate) fn read_run(&self, start: Vbn, buf: &mut [u8], sums: &[u64], ino: InodeNum) -> Result<()> {
+        let count = sums.len() as u64;
+        if start.0 >= self.blocks || count > self.blocks - start.0 {
+            return Err(FsError::Corrupt { ino, vbn: start });
+        }
+        self.disk.read_at(buf, start.0 * BLOCK_SIZE_U64)?;
+        for (index, (block, sum)) in buf.chunks(BLOCK_SIZE).zip(sums).enumerate() {
+            if checksum(block) != *sum {
+                return Err(FsError::Corrupt { ino, vbn: Vbn(start.0 + index as u64) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gathers pages for neighbouring blocks, so that they reach the disk in few calls.
+pub(crate) struct WriteBatch<'a> {
+    disk: &'a dyn Disk,
+    start: Vbn,
+    pages: Vec<Arc<Page>>,
+}
+
+/// Pages written by one call at the most (1 MiB).
+const BATCH_PAGES: usize = 256;
+
+impl<'a> WriteBatch<'a> {
+    pub(crate) fn new(disk: &'a dyn Disk) -> Self {
+        WriteBatch { disk, start: Vbn(0), pages: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, vbn: Vbn, page: Arc<Page>) -> Result<()> {
+        let follows = vbn.0 == self.start.0 + self.pages.len() as u64;
+        if !follows || self.pages.len() == BATCH_PAGES {
+            self.finish()?;
+            self.start = vbn;
+        }
+        self.pages.push(page);
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if !self.pages.is_empty() {
+            let slices: Vec<IoSlice<'_>> = self.pages.iter().map(|p| IoSlice::new(&p[..])).collect();
+            self.disk.write_at(&slices, self.start.0 * BLOCK_SIZE_U64)?;
+            self.pages.clear();
+        }
+        Ok(())
+    }
+}

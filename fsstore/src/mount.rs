@@ -1,0 +1,198 @@
+//! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
+
+use crate::blockmap::{map_blocks_max, map_height};
+use crate::cp::{Committed, TableChange};
+use crate::directory::NameHash;
+use crate::disk::Disk;
+use crate::error::{FsError, Result};
+use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::layout::{ImageRoot, TreeRoot};
+use crate::nvlog::{self, Batch, Log};
+use crate::op::{FileKind, ROOT_INO, Time};
+use crate::ops;
+use crate::record::{Act, Piece, Record};
+use crate::shared::{CpSignal, Shared};
+use crate::state::State;
+use crate::tree::{Ledger, Slot, Tree};
+use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
+use crate::walloc::Walloc;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A number that no earlier mount of this volume has used for its log.
+pub(crate) fn fresh_log_id() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}
+
+/// The fsinfo of a volume that is about to be made.
+pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
+    if spec.size_bytes < VOLUME_BYTES_MIN {
+        return Err(FsError::Format(format!("a volume needs at least {VOLUME_BYTES_MIN} bytes")));
+    }
+    let blocks = spec.size_bytes / BLOCK_SIZE_U64;
+    Ok(FsInfo {
+        uuid: spec.uuid,
+        blocks,
+        role,
+        serial: 0,
+        log_half_blocks: log_half_blocks(blocks),
+        log_id: fresh_log_id(),
+        log_half: 0,
+        log_seq: 1,
+        image: ImageRoot { next_ino: InodeNum(ROOT_INO.0 + 1), ..ImageRoot::default() },
+        table: TreeRoot::default(),
+        table_len: 0,
+        next_snapshot: SnapshotId(1),
+        snapshot_only: 0,
+    })
+}
+
+/// Formats `disk` with an empty volume and mounts it.
+pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Shared> {
+    let info = new_info(spec, Role::Volume)?;
+    info.format_log(&*disk)?;
+    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let map = Tree { height: map_height(info.blocks), root: Slot::Hole };
+    let shared = assemble(io, info, map, Vec::new(), tuning)?;
+    let mut root = Inode::new(ROOT_INO, Generation(1));
+    root.kind = Some(FileKind::Dir);
+    (root.mode, root.nlink, root.size, root.parent) = (0o755, 2, BLOCK_SIZE_U64, ROOT_INO);
+    (root.atime, root.mtime, root.ctime, root.btime) = (now, now, now, now);
+    {
+        let mut st = shared.state.write();
+        st.inodes.insert(ROOT_INO, Arc::new(root));
+        st.dirty.insert(ROOT_INO);
+        st.files = 1;
+    }
+    shared.checkpoint(&mut shared.committed.lock(), &TableChange::Keep)?;
+    Ok(shared)
+}
+
+/// Mounts the volume on `disk`.
+pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
+    let mut info = FsInfo::read(&*disk)?;
+    if info.image.cp == CpNumber(0) {
+        return Err(FsError::Format("a replica that has not received an image yet".to_owned()));
+    }
+    let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
+    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let snaps = read_table(&info, &io)?;
+    let map = Tree::from_root(info.image.map)?;
+    info.role = Role::Volume;
+    info.log_id = fresh_log_id();
+    let shared = assemble(io, info, map, snaps, tuning)?;
+    replay(&shared, &batches)?;
+    // The old log is needed until this is durable; then its records are refused by their log id.
+    let mut committed = shared.committed.lock();
+    if shared.state.read().dirty.is_empty() {
+        committed.info.write(&*shared.io.disk)?;
+    } else {
+        shared.checkpoint(&mut committed, &TableChange::Keep)?;
+    }
+    drop(committed);
+    Ok(shared)
+}
+
+fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning: Tuning) -> Result<Shared> {
+    let image = info.image;
+    let mut maps = vec![map.clone()];
+    for snap in &snaps {
+        maps.push(Tree::from_root(snap.image.map)?);
+    }
+    let used = image.used_blocks + info.snapshot_only;
+    let free = info.data_blocks().checked_sub(used);
+    let free = free.ok_or_else(|| FsError::Format("more blocks in use than there are".to_owned()))?;
+    let state = State {
+        generation: image.cp.0 + 1,
+        inodes: HashMap::new(),
+        dirty: BTreeSet::new(),
+        inofile: Tree::from_root(image.inofile)?,
+        next_ino: image.next_ino,
+        free_ino: image.free_ino,
+        files: image.files,
+        lsn: image.lsn,
+        ledger: Ledger::default(),
+        frozen_blocks: 0,
+        fault: None,
+        hash: NameHash::new(info.uuid),
+    };
+    let snaps = Arc::new(snaps);
+    let snapshot_only = info.snapshot_only;
+    Ok(Shared {
+        uuid: info.uuid,
+        blocks: info.blocks,
+        data_blocks: info.data_blocks(),
+        map_blocks: map_blocks_max(info.blocks),
+        inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
+        tuning,
+        log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),
+        state: RwLock::new(state),
+        walloc: Mutex::new(Walloc::new(info.first_data(), info.blocks, free, image.allocated_total, maps)),
+        committed: Mutex::new(Committed { info, map, snaps: snaps.clone() }),
+        io,
+        snaps: RwLock::new(snaps),
+        snapshot_only: AtomicU64::new(snapshot_only),
+        pins: Arc::default(),
+        cp_signal: Mutex::new(CpSignal::default()),
+        cp_work: Condvar::new(),
+        room: Condvar::new(),
+    })
+}
+
+/// Applies the logged operations that the image does not have.
+fn replay(shared: &Shared, batches: &[Batch]) -> Result<()> {
+    let io = &*shared.io;
+    let durable_seq = batches.iter().map(|batch| batch.durable_seq).max().unwrap_or(0);
+    let mut st = shared.state.write();
+    for batch in batches {
+        for record in &batch.records {
+            if record.lsn <= st.lsn {
+                continue;
+            }
+            if record.lsn != Lsn(st.lsn.0 + 1) {
+                return Err(FsError::Format(format!("the log skips from {} to {}", st.lsn, record.lsn)));
+            }
+            match data_is_there(io, record) {
+                Ok(()) => {}
+                // Its flush never ended: nothing from here on was acknowledged.
+                Err(FsError::Corrupt { .. }) if batch.seq > durable_seq => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            claim(shared, record)?;
+            ops::apply(&mut st, io, record)?;
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of a write record, and where they stand.
+fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec<u64>)> {
+    let pieces = match &record.act {
+        Act::Write(write) => &write.pieces[..],
+        _ => &[],
+    };
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Blocks { start, sums, .. } => Some((start, sums)),
+        Piece::Bytes { .. } => None,
+    })
+}
+
+fn data_is_there(io: &Io, record: &Record) -> Result<()> {
+    for (start, sums) in block_pieces(record) {
+        let mut buf = vec![0; sums.len() * BLOCK_SIZE];
+        io.read_run(*start, &mut buf, sums, InodeNum(0))?;
+    }
+    Ok(())
+}
+
+fn claim(shared: &Shared, record: &Record) -> Result<()> {
+    for (start, sums) in block_pieces(record) {
+        shared.walloc.lock().claim(&shared.io, *start, sums.len() as u64)?;
+    }
+    Ok(())
+}

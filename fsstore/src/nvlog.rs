@@ -1,0 +1,344 @@
+//! The NVLOG: operations acknowledged since the last consistency point, in a fixed place of the volume, in two halves.
+//!
+//! Records gather in memory; one *batch* takes all of them to disk with one write and one flush, which also
+//! makes the data blocks durable that the records point to: they were written before. A batch that points to no
+//! blocks makes only itself durable and waits for nothing else that goes to the disk. A CP switches halves when it
+//! freezes the state, and frees the old half when it is durable.
+//!
+//! ```text
+//! batch: | magic | log id | seq | durable seq | length u32, 0 u32 | crc | records ... | zeros to a whole block
+//! ```
+//!
+//! `durable seq` is the newest batch that was durable when this one was written. So a data block that does not
+//! match its checksum is told apart: lost with its unacknowledged batch, or damaged after it was acknowledged.
+
+use crate::disk::Disk;
+use crate::error::{FsError, Result};
+use crate::fsinfo::FsInfo;
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Lsn};
+use crate::layout::{FSINFO_BLOCKS, Reader, Writer, checksum};
+use crate::record::Record;
+use parking_lot::{Condvar, Mutex};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::Waker;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"FERRYLOG");
+const HEAD: usize = 48;
+/// Records waiting in memory from which a flush starts though nobody asked.
+const LAZY_BYTES: usize = 1 << 20;
+
+/// The log of a mounted volume.
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    half_blocks: u64,
+    log_id: u64,
+    inner: Mutex<Inner>,
+    /// The flusher has work.
+    work: Condvar,
+    /// A batch is durable, or the log has failed.
+    done: Condvar,
+}
+
+struct Inner {
+    pending: Vec<u8>,
+    /// Whether a pending record points to blocks that no flush has covered.
+    points: bool,
+    /// Newest record in `pending` or before.
+    appended: Lsn,
+    durable: Lsn,
+    /// Newest record that somebody waits for.
+    wanted: Lsn,
+    half: u8,
+    /// Next block of the half.
+    next_block: u64,
+    next_seq: u64,
+    durable_seq: u64,
+    flushing: bool,
+    wakers: Vec<(Lsn, Waker)>,
+    fault: Option<FsError>,
+    stop: bool,
+}
+
+/// One batch as found on disk.
+pub(crate) struct Batch {
+    pub(crate) seq: u64,
+    pub(crate) durable_seq: u64,
+    pub(crate) records: Vec<Record>,
+}
+
+fn blocks_for(payload: usize) -> u64 {
+    (payload + HEAD).div_ceil(BLOCK_SIZE) as u64
+}
+
+impl Log {
+    /// A log that goes on as `info` says, with nothing in it.
+    pub(crate) fn new(disk: Arc<dyn Disk>, info: &FsInfo, lsn: Lsn) -> Log {
+        let inner = Inner {
+            pending: Vec::new(),
+            points: false,
+            appended: lsn,
+            durable: lsn,
+            wanted: Lsn(0),
+            half: info.log_half,
+            next_block: 0,
+            next_seq: info.log_seq,
+            durable_seq: info.log_seq.saturating_sub(1),
+            flushing: false,
+            wakers: Vec::new(),
+            fault: None,
+            stop: false,
+        };
+        let (work, done) = (Condvar::new(), Condvar::new());
+        Log {
+            disk,
+            half_blocks: info.log_half_blocks,
+            log_id: info.log_id,
+            inner: Mutex::new(inner),
+            work,
+            done,
+        }
+    }
+
+    /// Adds a record; the caller holds the volume's state, so records come in order.
+    pub(crate) fn append(&self, record: &Record) {
+        let mut inner = self.inner.lock();
+        record.encode(&mut inner.pending);
+        inner.appended = record.lsn;
+        inner.points |= record.points_to_blocks();
+        if inner.pending.len() >= LAZY_BYTES {
+            self.work.notify_one();
+        }
+    }
+
+    /// How full the half is, records in memory included: used and all blocks.
+    pub(crate) fn fill(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        (inner.next_block + blocks_for(inner.pending.len()), self.half_blocks)
+    }
+
+    /// Whether a record of `bytes` still fits.
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
+        let inner = self.inner.lock();
+        inner.pending.len() < 4 * LAZY_BYTES
+            && inner.next_block + blocks_for(inner.pending.len() + bytes) + 1 < self.half_blocks
+    }
+
+    /// From now on batches go to the other half; gives that half and its first batch's number.
+    pub(crate) fn switch(&self) -> (u8, u64) {
+        let mut inner = self.inner.lock();
+        inner.half ^= 1;
+        inner.next_block = 0;
+        (inner.half, inner.next_seq)
+    }
+
+    /// Writes what is pending as one batch and flushes.
+    pub(crate) fn flush_once(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        while inner.flushing {
+            self.done.wait(&mut inner);
+        }
+        if let Some(fault) = &inner.fault {
+            return Err(fault.clone());
+        }
+        if inner.pending.is_empty() {
+            return Ok(());
+        }
+        let mut payload = std::mem::take(&mut inner.pending);
+        let points = std::mem::take(&mut inner.points);
+        let (seq, lsn) = (inner.next_seq, inner.appended);
+        let blocks = blocks_for(payload.len());
+        let first = FSINFO_BLOCKS + u64::from(inner.half) * self.half_blocks + inner.next_block;
+        assert!(inner.next_block + blocks <= self.half_blocks, "the log half overflows");
+        inner.next_seq += 1;
+        inner.next_block += blocks;
+        inner.flushing = true;
+        let head = self.head(seq, inner.durable_seq, &payload);
+        drop(inner);
+
+        let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
+        payload.resize(padded - HEAD, 0);
+        let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let outcome = if points {
+            self.disk.write_at(&slices, first * BLOCK_SIZE_U64).and_then(|()| self.disk.flush())
+        } else {
+            self.disk.write_durable(&slices, first * BLOCK_SIZE_U64)
+        };
+
+        let mut inner = self.inner.lock();
+        inner.flushing = false;
+        match outcome {
+            Ok(()) => {
+                inner.durable_seq = seq;
+                inner.advance(lsn);
+                if inner.pending.is_empty() {
+                    payload.clear();
+                    inner.pending = payload;
+                }
+            }
+            Err(error) => inner.fail(&error.into()),
+        }
+        self.done.notify_all();
+        inner.fault.clone().map_or(Ok(()), Err)
+    }
+
+    fn head(&self, seq: u64, durable_seq: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(HEAD));
+        out.u64(MAGIC);
+        out.u64(self.log_id);
+        out.u64(seq);
+        out.u64(durable_seq);
+        out.u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+        out.u32(0);
+        let sum = checksum(&out.0) ^ checksum(payload).rotate_left(1);
+        out.u64(sum);
+        out.0
+    }
+
+    /// A CP made everything up to `lsn` durable.
+    pub(crate) fn covered(&self, lsn: Lsn) {
+        self.inner.lock().advance(lsn);
+        self.done.notify_all();
+    }
+
+    /// The volume has failed: whoever waits gets the error.
+    pub(crate) fn fail(&self, fault: &FsError) {
+        self.inner.lock().fail(fault);
+        self.done.notify_all();
+        self.work.notify_all();
+    }
+
+    /// Whether `lsn` is durable; if not, `waker` is called when it is, or has failed.
+    pub(crate) fn poll_durable(&self, lsn: Lsn, waker: Option<&Waker>) -> Option<Result<()>> {
+        let mut inner = self.inner.lock();
+        if inner.durable >= lsn {
+            return Some(Ok(()));
+        }
+        if let Some(fault) = &inner.fault {
+            return Some(Err(fault.clone()));
+        }
+        inner.wanted = inner.wanted.max(lsn);
+        if let Some(waker) = waker {
+            inner.wakers.push((lsn, waker.clone()));
+        }
+        self.work.notify_one();
+        None
+    }
+
+    /// Waits until `lsn` is durable.
+    pub(crate) fn wait_durable(&self, lsn: Lsn) -> Result<()> {
+        loop {
+            if let Some(outcome) = self.poll_durable(lsn, None) {
+                return outcome;
+            }
+            let mut inner = self.inner.lock();
+            if inner.durable < lsn && inner.fault.is_none() {
+                self.done.wait(&mut inner);
+            }
+        }
+    }
+
+    /// The flusher's loop: a batch whenever somebody waits, or much is pending.
+    pub(crate) fn run(&self, on_fault: impl Fn(&FsError)) {
+        loop {
+            {
+                let mut inner = self.inner.lock();
+                while !inner.stop && !inner.has_work() {
+                    self.work.wait(&mut inner);
+                }
+                if inner.stop {
+                    return;
+                }
+            }
+            if let Err(error) = self.flush_once() {
+                on_fault(&error);
+            }
+        }
+    }
+
+    /// Ends [`Log::run`].
+    pub(crate) fn stop(&self) {
+        self.inner.lock().stop = true;
+        self.work.notify_all();
+    }
+
+    /// The error that the log stopped with.
+    pub(crate) fn fault(&self) -> Option<FsError> {
+        self.inner.lock().fault.clone()
+    }
+}
+
+impl Inner {
+    fn has_work(&self) -> bool {
+        self.fault.is_none()
+            && !self.pending.is_empty()
+            && (self.wanted > self.durable || self.pending.len() >= LAZY_BYTES)
+    }
+
+    fn advance(&mut self, lsn: Lsn) {
+        self.durable = self.durable.max(lsn);
+        let durable = self.durable;
+        for (_, waker) in self.wakers.extract_if(.., |(wanted, _)| *wanted <= durable) {
+            waker.wake();
+        }
+    }
+
+    fn fail(&mut self, fault: &FsError) {
+        self.fault.get_or_insert_with(|| fault.clone());
+        self.wakers.drain(..).for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// The batches that go on from the image of `info`, in order.
+pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
+    let mut batches = Vec::new();
+    let mut seq = info.log_seq;
+    for half in [info.log_half, info.log_half ^ 1] {
+        let mut block = 0;
+        while let Some((batch, blocks)) = read_batch(disk, info, half, block, seq)? {
+            block += blocks;
+            seq += 1;
+            batches.push(batch);
+        }
+    }
+    Ok(batches)
+}
+
+fn read_batch(
+    disk: &dyn Disk,
+    info: &FsInfo,
+    half: u8,
+    block: u64,
+    seq: u64,
+) -> Result<Option<(Batch, u64)>> {
+    if block >= info.log_half_blocks {
+        return Ok(None);
+    }
+    let at = (FSINFO_BLOCKS + u64::from(half) * info.log_half_blocks + block) * BLOCK_SIZE_U64;
+    let mut first = [0; BLOCK_SIZE];
+    disk.read_at(&mut first, at)?;
+    let mut input = Reader::new(&first[..HEAD]);
+    let (magic, log_id, found_seq, durable_seq) = (input.u64(), input.u64(), input.u64(), input.u64());
+    let len = input.u32() as usize;
+    input.u32();
+    let sum = input.u64();
+    let blocks = blocks_for(len);
+    if magic != MAGIC || log_id != info.log_id || found_seq != seq || blocks > info.log_half_blocks - block {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE];
+    disk.read_at(&mut bytes, at)?;
+    let payload = &bytes[HEAD..HEAD + len];
+    if sum != checksum(&bytes[..HEAD - 8]) ^ checksum(payload).rotate_left(1) {
+        return Ok(None);
+    }
+    let mut input = Reader::new(payload);
+    let mut records = Vec::new();
+    while !input.is_empty() {
+        let record = Record::decode(&mut input);
+        records.push(
+            record.ok_or_else(|| FsError::Format(format!("log batch {seq} holds a malformed record")))?,
+        );
+    }
+    Ok(Some((Batch { seq, durable_seq, records }, blocks)))
+}

@@ -1,0 +1,279 @@
+//! CREATE, MKDIR, SYMLINK, MKNOD, LINK.
+
+use super::{Plan, Seen, setattr};
+use crate::access::{SETGID, W, X, check_name, is_dots, mode_for_new, need};
+use crate::directory;
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::op::{Context, CreateHow, FileKind, LINK_MAX, Op, SYMLINK_MAX, SetAttrs, SetTime, Time};
+use crate::record::{Act, Make};
+use crate::state::State;
+use crate::tree::page_from;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The two times that an exclusive create keeps its verifier in.
+fn verifier_times(verifier: [u8; 8]) -> (Time, Time) {
+    let half = |at: usize| {
+        let bytes = [verifier[at], verifier[at + 1], verifier[at + 2], verifier[at + 3]];
+        Time { secs: i64::from(u32::from_le_bytes(bytes)), nanos: 0 }
+    };
+    (half(0), half(4))
+}
+
+/// The directory, checked for a new name, and what has the name already.
+fn place(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    dir: FileId,
+    name: &Bytes,
+) -> Result<(Arc<Inode>, Option<Arc<Inode>>)> {
+    let dir = st.dir(io, dir)?;
+    check_name(name)?;
+    need(cx, &dir, X)?;
+    if is_dots(name) {
+        return Err(FsError::Exists);
+    }
+    let found = st.find(io, &dir, name)?;
+    let existing = found.map(|target| st.load(io, target.file.ino).cloned()).transpose()?;
+    Ok((dir, existing))
+}
+
+pub(super) fn create(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    dir: FileId,
+    name: &Bytes,
+    how: CreateHow,
+) -> Result<Plan> {
+    let (dir, existing) = place(st, io, cx, dir, name)?;
+    if let Some(file) = existing {
+        return reopen(st, io, cx, &dir, &file, how);
+    }
+    let mut attrs = SetAttrs::default();
+    match how {
+        CreateHow::Unchecked(set) | CreateHow::Guarded(set) => attrs = set,
+        CreateHow::Exclusive(verifier) => {
+            let (atime, mtime) = verifier_times(verifier);
+            (attrs.atime, attrs.mtime) = (SetTime::To(atime), SetTime::To(mtime));
+        }
+    }
+    new_file(st, io, cx, &dir, name, Kind { kind: FileKind::File, rdev: (0, 0), target: Bytes::new() }, attrs)
+}
+
+/// CREATE of a name that exists.
+fn reopen(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    dir: &Arc<Inode>,
+    file: &Arc<Inode>,
+    how: CreateHow,
+) -> Result<Plan> {
+    let regular = file.kind == Some(FileKind::File);
+    let plan = match how {
+        CreateHow::Guarded(_) => return Err(FsError::Exists),
+        CreateHow::Unchecked(SetAttrs { size: size @ Some(_), .. }) if regular => {
+            let attrs = SetAttrs { size, ..SetAttrs::default() };
+            setattr::plan(st, io, cx, file.id(), &attrs, None)?
+        }
+        CreateHow::Unchecked(_) => Plan::of(None, Seen::old(file)),
+        CreateHow::Exclusive(verifier) => {
+            if !regular || file.size != 0 || (file.atime, file.mtime) != verifier_times(verifier) {
+                return Err(FsError::Exists);
+            }
+            Plan::of(None, Seen::old(file))
+        }
+    };
+    Ok(plan.in_dir(dir))
+}
+
+/// What a new inode is, besides its attributes.
+struct Kind {
+    kind: FileKind,
+    rdev: (u32, u32),
+    target: Bytes,
+}
+
+pub(super) fn other(st: &mut State, io: &Io, cx: &Context, op: &Op) -> Result<Plan> {
+    let plain = |kind| Kind { kind, rdev: (0, 0), target: Bytes::new() };
+    let (dir, name, kind, attrs) = match op {
+        Op::Mkdir { dir, name, attrs } => (dir, name, plain(FileKind::Dir), attrs),
+        Op::Symlink { dir, name, target, attrs } => {
+            if target.is_empty() || target.contains(&0) {
+                return Err(FsError::Invalid);
+            }
+            if target.len() > SYMLINK_MAX {
+                return Err(FsError::NameTooLong);
+            }
+            (dir, name, Kind { kind: FileKind::Symlink, rdev: (0, 0), target: target.clone() }, attrs)
+        }
+        Op::Mknod { dir, name, kind, rdev, attrs } => {
+            use FileKind::{BlockDevice, CharDevice, Fifo, Socket};
+            match kind {
+                BlockDevice | CharDevice if cx.uid != 0 => return Err(FsError::Perm),
+                BlockDevice | CharDevice => {
+                    (dir, name, Kind { kind: *kind, rdev: *rdev, target: Bytes::new() }, attrs)
+                }
+                Fifo | Socket => (dir, name, plain(*kind), attrs),
+                _ => return Err(FsError::Invalid),
+            }
+        }
+        _ => return Err(FsError::Invalid),
+    };
+    let (dir, existing) = place(st, io, cx, *dir, name)?;
+    if existing.is_some() {
+        return Err(FsError::Exists);
+    }
+    if kind.kind == FileKind::Dir && dir.nlink >= LINK_MAX {
+        return Err(FsError::TooManyLinks);
+    }
+    new_file(st, io, cx, &dir, name, kind, *attrs)
+}
+
+fn new_file(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    dir: &Arc<Inode>,
+    name: &Bytes,
+    what: Kind,
+    attrs: SetAttrs,
+) -> Result<Plan> {
+    need(cx, dir, W | X)?;
+    let Kind { kind, rdev, target } = what;
+    let (mut uid, mut gid) = (cx.uid, if dir.mode & SETGID == 0 { cx.gid } else { dir.gid });
+    if cx.uid == 0 {
+        // Others' wishes for an owner are left out, as knfsd does, not refused.
+        uid = attrs.uid.unwrap_or(uid);
+        gid = attrs.gid.unwrap_or(gid);
+    }
+    let mode = if kind == FileKind::Symlink { 0o777 } else { attrs.mode.unwrap_or(0) };
+    let fixed = |time: SetTime| match time {
+        SetTime::To(time) => Some(time),
+        SetTime::Keep | SetTime::Now => None,
+    };
+    let size = match kind {
+        FileKind::File => attrs.size.unwrap_or(0),
+        FileKind::Dir => BLOCK_SIZE_U64,
+        FileKind::Symlink => target.len() as u64,
+        _ => 0,
+    };
+    if size > crate::op::FILE_SIZE_MAX {
+        return Err(FsError::FileTooBig);
+    }
+    let id = st.next_id(io)?;
+    let make = Make {
+        dir: dir.ino,
+        name: name.clone(),
+        id,
+        kind,
+        mode: mode_for_new(cx, dir, kind, mode, gid),
+        uid,
+        gid,
+        rdev,
+        target,
+        size,
+        atime: fixed(attrs.atime),
+        mtime: fixed(attrs.mtime),
+    };
+    Ok(Plan::of(Some(Act::Make(make)), Seen::new(id)).in_dir(dir))
+}
+
+pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<()> {
+    let mut inode = Inode::new(make.id.ino, make.id.generation);
+    let is_dir = make.kind == FileKind::Dir;
+    inode.kind = Some(make.kind);
+    inode.mode = make.mode;
+    inode.nlink = if is_dir { 2 } else { 1 };
+    (inode.uid, inode.gid, inode.rdev, inode.size) = (make.uid, make.gid, make.rdev, make.size);
+    (inode.ctime, inode.btime) = (now, now);
+    inode.atime = make.atime.unwrap_or(now);
+    inode.mtime = make.mtime.unwrap_or(now);
+    if is_dir {
+        inode.parent = make.dir;
+    }
+    st.take_id(io, inode)?;
+    if make.kind == FileKind::Symlink {
+        st.edit(io, make.id.ino, |inode, edit| {
+            inode.blocks = 1;
+            inode.tree.put_page(edit, Fbn(0), page_from(&make.target)).map(drop)
+        })?;
+    }
+    add_name(st, io, now, make.dir, &make.name, make.id, make.kind)?;
+    if is_dir {
+        st.edit(io, make.dir, |dir, _| {
+            dir.nlink += 1;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Adds an entry and stamps the directory.
+pub(super) fn add_name(
+    st: &mut State,
+    io: &Io,
+    now: Time,
+    dir: InodeNum,
+    name: &Bytes,
+    file: FileId,
+    kind: FileKind,
+) -> Result<()> {
+    let hash = st.hash;
+    st.edit(io, dir, |dir, edit| {
+        directory::insert(dir, edit, hash, name, file, kind)?;
+        stamp_content(dir, now);
+        Ok(())
+    })
+}
+
+/// Stamps an inode whose content changed.
+pub(super) fn stamp_content(inode: &mut Inode, now: Time) {
+    let time = inode.stamp(now);
+    (inode.mtime, inode.ctime) = (time, time);
+}
+
+pub(super) fn link(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    dir: FileId,
+    name: &Bytes,
+) -> Result<Plan> {
+    let file = st.file(io, file)?;
+    let (dir, existing) = place(st, io, cx, dir, name)?;
+    if existing.is_some() {
+        return Err(FsError::Exists);
+    }
+    need(cx, &dir, W | X)?;
+    if file.is_dir() {
+        return Err(FsError::Perm);
+    }
+    if file.nlink >= LINK_MAX {
+        return Err(FsError::TooManyLinks);
+    }
+    let act = Act::Link { file: file.ino, dir: dir.ino, name: name.clone() };
+    Ok(Plan::of(Some(act), Seen::old(&file)).in_dir(&dir))
+}
+
+pub(super) fn apply_link(
+    st: &mut State,
+    io: &Io,
+    now: Time,
+    file: InodeNum,
+    dir: InodeNum,
+    name: &Bytes,
+) -> Result<()> {
+    let (id, kind) = st.edit(io, file, |inode, _| {
+        inode.nlink += 1;
+        inode.ctime = inode.stamp(now);
+        Ok((inode.id(), inode.kind))
+    })?;
+    add_name(st, io, now, dir, name, id, kind.ok_or(FsError::Stale)?)
+}

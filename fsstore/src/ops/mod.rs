@@ -1,0 +1,143 @@
+//! Mutations: `plan` checks an operation and makes every choice, `apply` does what the record says.
+//!
+//! `plan` changes nothing. `apply` decides nothing: after a crash, replay gives exactly the same.
+
+mod make;
+mod remove;
+mod rename;
+mod setattr;
+mod write;
+
+pub(crate) use write::{Direct, check as check_write, direct_part};
+
+use crate::error::{FsError, Result};
+use crate::ids::{FileId, Lsn};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::op::{Change, Context, Done, Op, PreAttr};
+use crate::record::{Act, Record};
+use crate::state::State;
+use std::sync::Arc;
+
+/// A checked operation: what to log, and what the caller gets to see of it.
+pub(crate) struct Plan {
+    /// `None`: nothing changes.
+    pub(crate) act: Option<Act>,
+    object: Seen,
+    dir: Option<Seen>,
+    to_dir: Option<Seen>,
+    gone: Option<FileId>,
+    count: usize,
+}
+
+/// A file before the operation.
+struct Seen {
+    id: FileId,
+    before: Option<PreAttr>,
+    /// Kept for a file that the operation frees.
+    last: Option<Arc<Inode>>,
+}
+
+impl Seen {
+    fn old(inode: &Arc<Inode>) -> Seen {
+        Seen { id: inode.id(), before: Some(inode.pre_attr()), last: Some(inode.clone()) }
+    }
+
+    fn new(id: FileId) -> Seen {
+        Seen { id, before: None, last: None }
+    }
+}
+
+impl Plan {
+    fn of(act: Option<Act>, object: Seen) -> Plan {
+        Plan { act, object, dir: None, to_dir: None, gone: None, count: 0 }
+    }
+
+    fn in_dir(mut self, dir: &Arc<Inode>) -> Plan {
+        self.dir = Some(Seen::old(dir));
+        self
+    }
+}
+
+/// Checks `op` against the state. `direct` is the part of a large write that is on disk already.
+pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Option<Direct>) -> Result<Plan> {
+    match op {
+        Op::Create { dir, name, how } => make::create(st, io, cx, *dir, name, *how),
+        Op::Mkdir { .. } | Op::Symlink { .. } | Op::Mknod { .. } => make::other(st, io, cx, op),
+        Op::Link { file, dir, name } => make::link(st, io, cx, *file, *dir, name),
+        Op::Remove { dir, name } => remove::remove(st, io, cx, *dir, name),
+        Op::Rmdir { dir, name } => remove::rmdir(st, io, cx, *dir, name),
+        Op::Rename { from_dir, from, to_dir, to } => {
+            rename::plan(st, io, cx, (*from_dir, from), (*to_dir, to))
+        }
+        Op::SetAttr { file, attrs, guard } => setattr::plan(st, io, cx, *file, attrs, *guard),
+        Op::Write { file, offset, data } => write::plan(st, io, cx, *file, *offset, data, direct),
+    }
+}
+
+/// Applies a record. Its only error is the disk's, or a log that does not fit the image.
+pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
+    let now = record.now;
+    match &record.act {
+        Act::Make(make) => make::apply(st, io, now, make)?,
+        Act::Link { file, dir, name } => make::apply_link(st, io, now, *file, *dir, name)?,
+        Act::Unlink { dir, name } => remove::apply(st, io, now, *dir, name)?,
+        Act::Rename { from_dir, from, to_dir, to } => {
+            rename::apply(st, io, now, (*from_dir, from), (*to_dir, to))?;
+        }
+        Act::SetAttr(set) => setattr::apply(st, io, now, set)?,
+        Act::Write(write) => write::apply(st, io, now, write)?,
+    }
+    st.lsn = record.lsn;
+    Ok(())
+}
+
+/// What the caller gets, once the plan is applied.
+pub(crate) fn outcome(st: &mut State, io: &Io, plan: Plan) -> Result<Done> {
+    let lsn = st.lsn;
+    let gone = plan.gone;
+    let mut change = |seen: Seen| -> Result<Change> {
+        let after = match st.load(io, seen.id.ino) {
+            Ok(inode) if inode.kind.is_some() && inode.generation == seen.id.generation => inode.attr(),
+            _ => {
+                let last = seen.last.ok_or(FsError::Stale)?;
+                crate::op::Attr { nlink: 0, ..last.attr() }
+            }
+        };
+        Ok(Change { before: seen.before, after })
+    };
+    Ok(Done {
+        object: change(plan.object)?,
+        dir: plan.dir.map(&mut change).transpose()?,
+        to_dir: plan.to_dir.map(&mut change).transpose()?,
+        gone,
+        count: plan.count,
+        lsn,
+    })
+}
+
+/// Blocks that the next CP may have to write for an operation, at the most.
+pub(crate) fn cost(op: &Op) -> u64 {
+    /// Directory splits to the root, index pages, inodes.
+    const METADATA: u64 = 24;
+    match op {
+        Op::Write { data, .. } => {
+            METADATA + data.len() as u64 / crate::ids::BLOCK_SIZE_U64 + data.len() as u64 / (1 << 20)
+        }
+        _ => METADATA,
+    }
+}
+
+/// Whether an operation may use the blocks kept back so that a full volume can still delete.
+pub(crate) fn frees_space(op: &Op) -> bool {
+    match op {
+        Op::Remove { .. } | Op::Rmdir { .. } => true,
+        Op::SetAttr { attrs, .. } => attrs.size == Some(0),
+        _ => false,
+    }
+}
+
+/// The position that a record takes.
+pub(crate) fn next_lsn(st: &State) -> Lsn {
+    Lsn(st.lsn.0 + 1)
+}

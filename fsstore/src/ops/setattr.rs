@@ -1,0 +1,135 @@
+//! SETATTR.
+
+use super::{Plan, Seen};
+use crate::access::{SETGID, W, need, need_or_owner, without_setid};
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::op::{Context, FILE_SIZE_MAX, FileKind, SetAttrs, SetTime, Time};
+use crate::record::{Act, SetAttr};
+use crate::state::State;
+use crate::tree::Edit;
+
+pub(super) fn plan(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    attrs: &SetAttrs,
+    guard: Option<Time>,
+) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    if guard.is_some_and(|ctime| ctime != inode.ctime) {
+        return Err(FsError::NotSync);
+    }
+    if *attrs == SetAttrs::default() {
+        return Ok(Plan::of(None, Seen::old(&inode)));
+    }
+    check_owner(cx, &inode, attrs)?;
+    check_times(cx, &inode, attrs)?;
+    if let Some(size) = attrs.size {
+        check_size(cx, &inode, size)?;
+    }
+    let chown = attrs.uid.is_some() || attrs.gid.is_some();
+    let resize = attrs.size.is_some_and(|size| size != inode.size);
+    let fixed = |time: SetTime| match time {
+        SetTime::Keep => None,
+        SetTime::Now => Some(cx.now),
+        SetTime::To(time) => Some(time),
+    };
+    let set = SetAttr {
+        file: inode.ino,
+        mode: new_mode(cx, &inode, attrs, chown, resize),
+        uid: attrs.uid,
+        gid: attrs.gid,
+        size: attrs.size,
+        atime: fixed(attrs.atime),
+        mtime: fixed(attrs.mtime),
+    };
+    Ok(Plan::of(Some(Act::SetAttr(set)), Seen::old(&inode)))
+}
+
+/// chmod is the owner's, chown root's, chgrp the owner's among the own groups.
+fn check_owner(cx: &Context, inode: &Inode, attrs: &SetAttrs) -> Result<()> {
+    let owner = cx.uid == inode.uid;
+    if cx.uid == 0 {
+        return Ok(());
+    }
+    let mode_ok = attrs.mode.is_none() || owner;
+    let uid_ok = attrs.uid.is_none_or(|uid| owner && uid == inode.uid);
+    let gid_ok = attrs.gid.is_none_or(|gid| owner && (gid == inode.gid || cx.in_group(gid)));
+    if mode_ok && uid_ok && gid_ok { Ok(()) } else { Err(FsError::Perm) }
+}
+
+/// To a time of the caller's is the owner's; to now also a writer's.
+fn check_times(cx: &Context, inode: &Inode, attrs: &SetAttrs) -> Result<()> {
+    let owner = cx.uid == 0 || cx.uid == inode.uid;
+    let times = [attrs.atime, attrs.mtime];
+    if owner || times == [SetTime::Keep; 2] {
+        return Ok(());
+    }
+    if times.iter().any(|time| matches!(time, SetTime::To(_))) {
+        return Err(FsError::Perm);
+    }
+    need(cx, inode, W)
+}
+
+fn check_size(cx: &Context, inode: &Inode, size: u64) -> Result<()> {
+    match inode.kind {
+        Some(FileKind::File) => {}
+        Some(FileKind::Dir) => return Err(FsError::IsDir),
+        _ => return Err(FsError::Invalid),
+    }
+    need_or_owner(cx, inode, W)?;
+    if size > FILE_SIZE_MAX { Err(FsError::FileTooBig) } else { Ok(()) }
+}
+
+/// The mode to set, if any: a chown or a resize by others takes setuid and setgid away.
+fn new_mode(cx: &Context, inode: &Inode, attrs: &SetAttrs, chown: bool, resize: bool) -> Option<u32> {
+    let mut mode = attrs.mode.map(|mode| mode & 0o7777);
+    if let Some(mode) = &mut mode {
+        let gid = attrs.gid.unwrap_or(inode.gid);
+        if cx.uid != 0 && !cx.in_group(gid) {
+            *mode &= !SETGID;
+        }
+    }
+    let strips = (chown && !inode.is_dir()) || (resize && cx.uid != 0);
+    if !strips {
+        return mode;
+    }
+    let was = mode.unwrap_or(inode.mode);
+    let stripped = without_setid(was);
+    if mode.is_some() || stripped != was { Some(stripped) } else { None }
+}
+
+pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result<()> {
+    st.edit(io, set.file, |inode, edit| {
+        let time = inode.stamp(now);
+        inode.ctime = time;
+        if let Some(size) = set.size.filter(|size| *size != inode.size) {
+            resize(inode, edit, size)?;
+            inode.mtime = time;
+        }
+        inode.mode = set.mode.unwrap_or(inode.mode);
+        inode.uid = set.uid.unwrap_or(inode.uid);
+        inode.gid = set.gid.unwrap_or(inode.gid);
+        inode.atime = set.atime.unwrap_or(inode.atime);
+        inode.mtime = set.mtime.unwrap_or(inode.mtime);
+        Ok(())
+    })
+}
+
+fn resize(inode: &mut Inode, edit: &mut Edit<'_>, size: u64) -> Result<()> {
+    if size < inode.size {
+        inode.blocks -= inode.tree.truncate(edit, Fbn(size.div_ceil(BLOCK_SIZE_U64)))?;
+        // What is behind the end of the last block must read as zeros if the file grows again.
+        let tail = usize::try_from(size % BLOCK_SIZE_U64).unwrap_or(0);
+        let last = Fbn(size / BLOCK_SIZE_U64);
+        if tail != 0 && inode.tree.page(edit.io, last)?.is_some() {
+            inode.tree.page_mut(edit, last)?[tail..].fill(0);
+        }
+    }
+    inode.size = size;
+    Ok(())
+}

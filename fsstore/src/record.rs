@@ -1,0 +1,340 @@
+//! NVLOG records: one operation with every choice made, so that applying it can't fail and always gives the same.
+
+use crate::ids::{Fbn, FileId, Generation, InodeNum, Lsn, Vbn};
+use crate::inode::{kind_code, kind_from};
+use crate::layout::{Reader, Writer};
+use crate::op::{FileKind, Time};
+use bytes::Bytes;
+
+/// A checked operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Record {
+    pub(crate) lsn: Lsn,
+    /// When, as the caller said; each inode's stamp follows from it.
+    pub(crate) now: Time,
+    pub(crate) act: Act,
+}
+
+/// What a record does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Act {
+    Make(Make),
+    Link {
+        file: InodeNum,
+        dir: InodeNum,
+        name: Bytes,
+    },
+    /// Takes away a name, and the file with its last one. Directories too.
+    Unlink {
+        dir: InodeNum,
+        name: Bytes,
+    },
+    Rename {
+        from_dir: InodeNum,
+        from: Bytes,
+        to_dir: InodeNum,
+        to: Bytes,
+    },
+    SetAttr(SetAttr),
+    Write(Write),
+}
+
+/// A new inode and its first name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Make {
+    pub(crate) dir: InodeNum,
+    pub(crate) name: Bytes,
+    pub(crate) id: FileId,
+    pub(crate) kind: FileKind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) rdev: (u32, u32),
+    pub(crate) target: Bytes,
+    pub(crate) size: u64,
+    pub(crate) atime: Option<Time>,
+    pub(crate) mtime: Option<Time>,
+}
+
+/// Attributes as they are to be; what is `None` stays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SetAttr {
+    pub(crate) file: InodeNum,
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) size: Option<u64>,
+    pub(crate) atime: Option<Time>,
+    pub(crate) mtime: Option<Time>,
+}
+
+/// Data for a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Write {
+    pub(crate) file: InodeNum,
+    /// End of the write: the file is at least this long afterwards.
+    pub(crate) end: u64,
+    /// Mode without setuid and setgid, where the write takes them away.
+    pub(crate) mode: Option<u32>,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// A part of a write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Piece {
+    /// Bytes that the record carries.
+    Bytes { offset: u64, data: Bytes },
+    /// Whole blocks that stand on disk already, with their checksums.
+    Blocks { fbn: Fbn, start: Vbn, sums: Vec<u64> },
+}
+
+fn put_time(out: &mut Writer, time: Time) {
+    out.i64(time.secs);
+    out.u32(time.nanos);
+}
+
+fn take_time(input: &mut Reader<'_>) -> Time {
+    Time { secs: input.i64(), nanos: input.u32() }
+}
+
+fn put_option<T: Copy>(out: &mut Writer, value: Option<T>, put: impl FnOnce(&mut Writer, T)) {
+    out.u8(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn take_option<T>(input: &mut Reader<'_>, take: impl FnOnce(&mut Reader<'_>) -> T) -> Option<T> {
+    (input.u8() == 1).then(|| take(input))
+}
+
+fn take_name(input: &mut Reader<'_>) -> Bytes {
+    Bytes::copy_from_slice(input.bytes())
+}
+
+impl Record {
+    /// Whether it counts on blocks that were written before it.
+    pub(crate) fn points_to_blocks(&self) -> bool {
+        let blocks = |piece: &Piece| matches!(piece, Piece::Blocks { .. });
+        matches!(&self.act, Act::Write(write) if write.pieces.iter().any(blocks))
+    }
+
+    /// Appends the record, length first.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut writer = Writer(std::mem::take(out));
+        writer.u32(0);
+        writer.u64(self.lsn.0);
+        put_time(&mut writer, self.now);
+        self.act.encode(&mut writer);
+        *out = writer.0;
+        let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+        out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// Takes the next record of a batch; `None` if it is malformed.
+    pub(crate) fn decode(input: &mut Reader<'_>) -> Option<Record> {
+        let body = input.bytes();
+        let mut input = Reader::new(body);
+        let lsn = Lsn(input.u64());
+        let now = take_time(&mut input);
+        let act = Act::decode(&mut input)?;
+        (input.ok() && input.is_empty()).then_some(Record { lsn, now, act })
+    }
+}
+
+impl Act {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Act::Make(make) => make.encode(out),
+            Act::Link { file, dir, name } => {
+                out.u8(2);
+                out.u64(file.0);
+                out.u64(dir.0);
+                out.bytes(name);
+            }
+            Act::Unlink { dir, name } => {
+                out.u8(3);
+                out.u64(dir.0);
+                out.bytes(name);
+            }
+            Act::Rename { from_dir, from, to_dir, to } => {
+                out.u8(4);
+                out.u64(from_dir.0);
+                out.bytes(from);
+                out.u64(to_dir.0);
+                out.bytes(to);
+            }
+            Act::SetAttr(set) => {
+                out.u8(5);
+                out.u64(set.file.0);
+                put_option(out, set.mode, Writer::u32);
+                put_option(out, set.uid, Writer::u32);
+                put_option(out, set.gid, Writer::u32);
+                put_option(out, set.size, Writer::u64);
+                put_option(out, set.atime, put_time);
+                put_option(out, set.mtime, put_time);
+            }
+            Act::Write(write) => write.encode(out),
+        }
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Option<Act> {
+        Some(match input.u8() {
+            1 => Act::Make(Make::decode(input)?),
+            2 => {
+                let (file, dir) = (InodeNum(input.u64()), InodeNum(input.u64()));
+                Act::Link { file, dir, name: take_name(input) }
+            }
+            3 => Act::Unlink { dir: InodeNum(input.u64()), name: take_name(input) },
+            4 => {
+                let (from_dir, from) = (InodeNum(input.u64()), take_name(input));
+                Act::Rename { from_dir, from, to_dir: InodeNum(input.u64()), to: take_name(input) }
+            }
+            5 => Act::SetAttr(SetAttr {
+                file: InodeNum(input.u64()),
+                mode: take_option(input, |input| input.u32()),
+                uid: take_option(input, |input| input.u32()),
+                gid: take_option(input, |input| input.u32()),
+                size: take_option(input, |input| input.u64()),
+                atime: take_option(input, take_time),
+                mtime: take_option(input, take_time),
+            }),
+            6 => Act::Write(Write::decode(input)?),
+            _ => return None,
+        })
+    }
+}
+
+impl Make {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(1);
+        out.u64(self.dir.0);
+        out.bytes(&self.name);
+        out.u64(self.id.ino.0);
+        out.u32(self.id.generation.0);
+        out.u8(kind_code(self.kind));
+        out.u32(self.mode);
+        out.u32(self.uid);
+        out.u32(self.gid);
+        out.u32(self.rdev.0);
+        out.u32(self.rdev.1);
+        out.bytes(&self.target);
+        out.u64(self.size);
+        put_option(out, self.atime, put_time);
+        put_option(out, self.mtime, put_time);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Option<Make> {
+        Some(Make {
+            dir: InodeNum(input.u64()),
+            name: take_name(input),
+            id: FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) },
+            kind: kind_from(input.u8())?,
+            mode: input.u32(),
+            uid: input.u32(),
+            gid: input.u32(),
+            rdev: (input.u32(), input.u32()),
+            target: take_name(input),
+            size: input.u64(),
+            atime: take_option(input, take_time),
+            mtime: take_option(input, take_time),
+        })
+    }
+}
+
+impl Write {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(6);
+        out.u64(self.file.0);
+        out.u64(self.end);
+        put_option(out, self.mode, Writer::u32);
+        out.u32(u32::try_from(self.pieces.len()).unwrap_or(u32::MAX));
+        for piece in &self.pieces {
+            match piece {
+                Piece::Bytes { offset, data } => {
+                    out.u8(1);
+                    out.u64(*offset);
+                    out.bytes(data);
+                }
+                Piece::Blocks { fbn, start, sums } => {
+                    out.u8(2);
+                    out.u64(fbn.0);
+                    out.u64(start.0);
+                    out.u32(u32::try_from(sums.len()).unwrap_or(u32::MAX));
+                    sums.iter().for_each(|sum| out.u64(*sum));
+                }
+            }
+        }
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Option<Write> {
+        let file = InodeNum(input.u64());
+        let end = input.u64();
+        let mode = take_option(input, |input| input.u32());
+        let count = input.u32();
+        let mut pieces = Vec::new();
+        for _ in 0..count {
+            pieces.push(match input.u8() {
+                1 => Piece::Bytes { offset: input.u64(), data: take_name(input) },
+                2 => {
+                    let (fbn, start) = (Fbn(input.u64()), Vbn(input.u64()));
+                    let sums = input.u32() as usize;
+                    let raw = input.raw(sums.checked_mul(8)?);
+                    let sums = raw.chunks_exact(8).map(|sum| Reader::new(sum).u64()).collect();
+                    Piece::Blocks { fbn, start, sums }
+                }
+                _ => return None,
+            });
+        }
+        Some(Write { file, end, mode, pieces })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(act: Act) {
+        let record = Record { lsn: Lsn(7), now: Time { secs: -1, nanos: 5 }, act };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert_eq!(Record::decode(&mut Reader::new(&bytes)), Some(record));
+        for cut in 0..bytes.len() {
+            assert_eq!(Record::decode(&mut Reader::new(&bytes[..cut])), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn records_come_back_and_cut_ones_do_not() {
+        let id = FileId { ino: InodeNum(9), generation: Generation(3) };
+        round_trip(Act::Make(Make {
+            dir: InodeNum(2),
+            name: Bytes::from_static(b"n"),
+            id,
+            kind: FileKind::Symlink,
+            mode: 0o777,
+            uid: 1,
+            gid: 2,
+            rdev: (3, 4),
+            target: Bytes::from_static(b"t"),
+            size: 1,
+            atime: None,
+            mtime: Some(Time { secs: 1, nanos: 2 }),
+        }));
+        round_trip(Act::Rename {
+            from_dir: InodeNum(2),
+            from: Bytes::from_static(b"a"),
+            to_dir: InodeNum(3),
+            to: Bytes::from_static(b"b"),
+        });
+        let bytes = Piece::Bytes { offset: 1, data: Bytes::from_static(b"xyz") };
+        let blocks = Piece::Blocks { fbn: Fbn(1), start: Vbn(99), sums: vec![1, 2, 3] };
+        round_trip(Act::Write(Write {
+            file: InodeNum(9),
+            end: 4,
+            mode: Some(0o644),
+            pieces: vec![bytes, blocks],
+        }));
+    }
+}

@@ -1,0 +1,221 @@
+//! What the threads of a mounted volume share, its locks, and the limits that hold operations back.
+//!
+//! Lock order: `committed`, then `state`, then `walloc` or the log's own. Nobody waits for the disk under `state`,
+//! except to load a page that is not in memory.
+
+use crate::cp::{Committed, TableChange};
+use crate::error::{FsError, Result};
+use crate::fsinfo::SnapEntry;
+use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::nvlog::Log;
+use crate::op::StatFs;
+use crate::state::State;
+use crate::volume::Tuning;
+use crate::walloc::Walloc;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
+
+/// Snapshots that a transfer reads: they can't be deleted.
+pub(crate) type Pins = Arc<Mutex<HashMap<SnapshotId, usize>>>;
+
+/// A mounted volume.
+pub(crate) struct Shared {
+    pub(crate) uuid: Uuid,
+    pub(crate) blocks: u64,
+    /// Blocks for data and metadata.
+    pub(crate) data_blocks: u64,
+    /// Most blocks of the map that one CP can have to write.
+    pub(crate) map_blocks: u64,
+    pub(crate) inodes_max: usize,
+    pub(crate) tuning: Tuning,
+    pub(crate) io: Arc<Io>,
+    pub(crate) state: RwLock<State>,
+    pub(crate) walloc: Mutex<Walloc>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) committed: Mutex<Committed>,
+    pub(crate) snaps: RwLock<Arc<Vec<SnapEntry>>>,
+    /// Blocks that only snapshots hold.
+    pub(crate) snapshot_only: AtomicU64,
+    pub(crate) pins: Pins,
+    pub(crate) cp_signal: Mutex<CpSignal>,
+    /// The CP thread has work.
+    pub(crate) cp_work: Condvar,
+    /// A CP has made room (waited on with `cp_signal`).
+    pub(crate) room: Condvar,
+}
+
+/// Orders for the CP thread.
+#[derive(Default)]
+pub(crate) struct CpSignal {
+    pub(crate) wanted: bool,
+    pub(crate) stop: bool,
+}
+
+impl Shared {
+    /// The volume takes no more changes; whoever waits learns why.
+    pub(crate) fn latch(&self, error: &FsError) {
+        let mut st = self.state.write();
+        if st.fault.is_none() {
+            tracing::error!(volume = %self.uuid, %error, "the volume takes no more changes");
+            st.fault = Some(error.clone());
+        }
+        drop(st);
+        self.log.fail(error);
+        self.room.notify_all();
+    }
+
+    /// Asks the CP thread for a CP.
+    pub(crate) fn request_cp(&self) {
+        self.cp_signal.lock().wanted = true;
+        self.cp_work.notify_one();
+    }
+
+    /// The CP thread's loop.
+    pub(crate) fn run_cps(&self) {
+        loop {
+            {
+                let mut signal = self.cp_signal.lock();
+                while !signal.wanted && !signal.stop {
+                    self.cp_work.wait(&mut signal);
+                }
+                if signal.stop {
+                    return;
+                }
+                signal.wanted = false;
+            }
+            // An error is latched; the next operation reports it.
+            let _ = self.checkpoint(&mut self.committed.lock(), &TableChange::Keep);
+            // With the signal's lock, so that nobody misses it between a look and the wait.
+            drop(self.cp_signal.lock());
+            self.room.notify_all();
+        }
+    }
+
+    /// Makes sure that everything up to generation `generation` is in a durable CP.
+    pub(crate) fn checkpoint_past(&self, generation: u64) -> Result<CpNumber> {
+        let mut committed = self.committed.lock();
+        if committed.info.image.cp.0 >= generation {
+            return Ok(committed.info.image.cp);
+        }
+        self.checkpoint(&mut committed, &TableChange::Keep)
+    }
+
+    /// Whether the log and the dirty set have room for an operation of about `bytes` in the log.
+    fn has_room(&self, st: &State, bytes: usize) -> bool {
+        let dirty = (st.ledger.dirty_blocks + st.frozen_blocks) * BLOCK_SIZE_U64;
+        dirty < 2 * self.tuning.dirty_bytes && self.log.fits(bytes)
+    }
+
+    /// Waits until there is room, taking a CP if none is on its way.
+    pub(crate) fn wait_for_room(&self, bytes: usize) -> Result<()> {
+        loop {
+            let generation = {
+                let st = self.state.read();
+                if st.fault.is_some() {
+                    return Err(FsError::ReadOnly);
+                }
+                if self.has_room(&st, bytes) {
+                    return Ok(());
+                }
+                st.generation
+            };
+            self.checkpoint_past(generation)?;
+            // What is pending in memory counts against the new half too.
+            self.log.flush_once()?;
+        }
+    }
+
+    /// Whether there is room, asked again under the lock that the operation holds.
+    pub(crate) fn still_has_room(&self, st: &State, bytes: usize) -> bool {
+        self.has_room(st, bytes)
+    }
+
+    /// Starts a CP when the log half or the dirty set is half full.
+    pub(crate) fn maybe_start_cp(&self, st: &State) {
+        if !self.tuning.threads || st.frozen_blocks > 0 {
+            return;
+        }
+        let (used, all) = self.log.fill();
+        let dirty = st.ledger.dirty_blocks * BLOCK_SIZE_U64;
+        if used * 2 > all || dirty > self.tuning.dirty_bytes {
+            self.request_cp();
+        }
+    }
+
+    /// Blocks that are neither in use nor spoken for by the next CP.
+    pub(crate) fn spare_blocks(&self, st: &State) -> u64 {
+        let spoken_for =
+            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64 + self.map_blocks + 16;
+        self.walloc.lock().free.saturating_sub(spoken_for)
+    }
+
+    /// Blocks kept back so that a full volume can still delete.
+    pub(crate) fn delete_reserve(&self) -> u64 {
+        (self.data_blocks / 128).max(64)
+    }
+
+    pub(crate) fn need_space(&self, st: &State, cost: u64, frees: bool) -> Result<()> {
+        let keep = if frees { 0 } else { self.delete_reserve() };
+        if self.spare_blocks(st) >= cost + keep { Ok(()) } else { Err(FsError::NoSpace) }
+    }
+
+    /// Whether a CP could bring free blocks.
+    pub(crate) fn may_free_blocks(&self) -> bool {
+        let st = self.state.read();
+        !st.ledger.is_empty() || st.frozen_blocks > 0
+    }
+
+    pub(crate) fn statfs(&self) -> StatFs {
+        let st = self.state.read();
+        let spare = self.spare_blocks(&st);
+        let free = self.walloc.lock().free;
+        let files = st.files;
+        drop(st);
+        let available = spare.saturating_sub(self.delete_reserve());
+        let snapshot_only = self.snapshot_only.load(Ordering::Relaxed);
+        StatFs {
+            total_bytes: self.data_blocks * BLOCK_SIZE_U64,
+            free_bytes: free * BLOCK_SIZE_U64,
+            available_bytes: available * BLOCK_SIZE_U64,
+            snapshot_bytes: snapshot_only * BLOCK_SIZE_U64,
+            files,
+            free_files: available,
+        }
+    }
+
+    /// The inode of `id`, as it is now. What the caller holds does not change any more.
+    pub(crate) fn inode(&self, id: FileId) -> Result<Arc<Inode>> {
+        {
+            let st = self.state.read();
+            if let Some(inode) = st.inodes.get(&id.ino) {
+                let ours = inode.kind.is_some() && inode.generation == id.generation;
+                return if ours { Ok(inode.clone()) } else { Err(FsError::Stale) };
+            }
+        }
+        self.state.write().file(&self.io, id)
+    }
+
+    /// Reads through an inode without holding up anybody. A block may be freed and written again under a reader
+    /// that is slower than a CP; its checksum tells, and the reader looks again with CPs held off.
+    pub(crate) fn view<R>(&self, id: FileId, read: impl Fn(&Inode) -> Result<R>) -> Result<R> {
+        let inode = self.inode(id)?;
+        match read(&inode) {
+            Err(FsError::Corrupt { .. }) => {}
+            outcome => return outcome,
+        }
+        drop(inode);
+        let inode = self.inode(id)?;
+        let st = self.state.read();
+        let inode = st.inodes.get(&id.ino).cloned().unwrap_or(inode);
+        let outcome = read(&inode);
+        if let Err(error @ FsError::Corrupt { .. }) = &outcome {
+            tracing::error!(volume = %self.uuid, inode = %id.ino, %error, "corruption found");
+        }
+        outcome
+    }
+}

@@ -1,0 +1,144 @@
+//! Snapshots: kept consistency points, and what differs between them.
+
+use crate::blockmap::DiffRuns;
+use crate::cp::TableChange;
+use crate::error::{FsError, Result};
+use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry};
+use crate::ids::{BLOCK_SIZE_U64, SnapshotId};
+use crate::op::{NAME_MAX, Time};
+use crate::shared::{Pins, Shared};
+use crate::tree::Tree;
+use crate::volume::{Snapshot, VbnRange};
+use std::sync::Arc;
+
+pub(crate) fn view(entry: &SnapEntry) -> Snapshot {
+    Snapshot {
+        id: entry.id,
+        name: entry.name.clone(),
+        created: entry.created,
+        cp: entry.image.cp,
+        root_sum: entry.image.sum(),
+    }
+}
+
+/// A diff that keeps its snapshots from being deleted while it is read.
+struct PinnedDiff {
+    runs: DiffRuns,
+    pins: Pins,
+    ids: Vec<SnapshotId>,
+}
+
+impl Iterator for PinnedDiff {
+    type Item = Result<VbnRange>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runs.next()
+    }
+}
+
+impl Drop for PinnedDiff {
+    fn drop(&mut self) {
+        let mut pins = self.pins.lock();
+        for id in &self.ids {
+            if let Some(count) = pins.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    pins.remove(id);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn snap(&self, id: SnapshotId) -> Result<SnapEntry> {
+        let snaps = self.snaps.read().clone();
+        snaps.iter().find(|snap| snap.id == id).cloned().ok_or(FsError::Snapshot("no such snapshot"))
+    }
+
+    pub(crate) fn snapshot_create(&self, name: &str, created: Time) -> Result<Snapshot> {
+        if name.is_empty()
+            || name.len() > NAME_MAX
+            || name.contains(['/', '\0'])
+            || name == "."
+            || name == ".."
+        {
+            return Err(FsError::Snapshot("a name has 1 to 255 bytes without '/'"));
+        }
+        let mut committed = self.committed.lock();
+        if committed.snaps.iter().any(|snap| snap.name == name) {
+            return Err(FsError::Snapshot("the name is taken"));
+        }
+        if committed.snaps.len() >= SNAPSHOTS_MAX {
+            return Err(FsError::Snapshot("the volume has 255 snapshots already"));
+        }
+        // The table grows by a block or two; what is kept back for deletes covers that.
+        self.need_space(&self.state.read(), 16, true)?;
+        self.checkpoint(&mut committed, &TableChange::Add { name: name.to_owned(), created })?;
+        committed.snaps.last().map(view).ok_or(FsError::Snapshot("no such snapshot"))
+    }
+
+    pub(crate) fn snapshot_delete(&self, id: SnapshotId) -> Result<()> {
+        let mut committed = self.committed.lock();
+        if !committed.snaps.iter().any(|snap| snap.id == id) {
+            return Err(FsError::Snapshot("no such snapshot"));
+        }
+        // Held through the CP, so that no transfer begins meanwhile.
+        let pins = self.pins.clone();
+        let pins = pins.lock();
+        if pins.contains_key(&id) {
+            return Err(FsError::Snapshot("in use by a transfer"));
+        }
+        self.checkpoint(&mut committed, &TableChange::Delete(id)).map(drop)
+    }
+
+    pub(crate) fn snapdiff(
+        &self,
+        base: Option<SnapshotId>,
+        to: SnapshotId,
+    ) -> Result<impl Iterator<Item = Result<VbnRange>> + Send + use<>> {
+        let mut pins = self.pins.lock();
+        let snaps = self.snaps.read().clone();
+        self.snap(to)?;
+        let base = base.map(|id| self.snap(id)).transpose()?;
+        let after = base.as_ref().map_or(SnapshotId(0), |base| base.id);
+        let wanted: Vec<_> = snaps.iter().filter(|snap| snap.id > after && snap.id <= to).collect();
+        let maps: Vec<_> =
+            wanted.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
+        let without: Vec<_> =
+            base.iter().map(|base| Tree::from_root(base.image.map)).collect::<Result<_>>()?;
+        let runs = DiffRuns::new(self.io.clone(), &maps, &without)?;
+        let ids: Vec<_> = wanted.iter().map(|snap| snap.id).chain(base.map(|base| base.id)).collect();
+        for id in &ids {
+            *pins.entry(*id).or_default() += 1;
+        }
+        drop(pins);
+        Ok(PinnedDiff { runs, pins: Arc::clone(&self.pins), ids })
+    }
+
+    /// The fsinfo of the CP that `to` keeps.
+    pub(crate) fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
+        let entry = self.snap(to)?;
+        let committed = self.committed.lock();
+        let info = FsInfo {
+            role: Role::Replica,
+            image: entry.image,
+            table: entry.table,
+            table_len: entry.table_len,
+            next_snapshot: SnapshotId(entry.id.0 + 1),
+            snapshot_only: entry.snapshot_only,
+            ..committed.info.clone()
+        };
+        Ok(info.encode().to_vec())
+    }
+
+    pub(crate) fn bytes_changed_since(&self, base: SnapshotId) -> Result<u64> {
+        let entry = self.snap(base)?;
+        let dirty = {
+            let st = self.state.read();
+            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64
+        };
+        let allocated = self.walloc.lock().allocated_total;
+        Ok((allocated.saturating_sub(entry.image.allocated_total) + dirty) * BLOCK_SIZE_U64)
+    }
+}

@@ -1,0 +1,144 @@
+//! The active image in memory: inodes in use, the committed inode file below them, and what the next CP has to do.
+
+use crate::directory::{self, NameHash, Target};
+use crate::error::{FsError, Result};
+use crate::ids::{FileId, Generation, InodeNum, Lsn};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::op::ROOT_INO;
+use crate::tree::{Edit, Ledger, Tree};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Everything that operations change. Behind one lock; a CP freezes it by cloning a few roots.
+pub(crate) struct State {
+    /// The CP being collected.
+    pub(crate) generation: u64,
+    pub(crate) inodes: HashMap<InodeNum, Arc<Inode>>,
+    /// Inodes that the next CP has to write.
+    pub(crate) dirty: BTreeSet<InodeNum>,
+    /// Inode file of the last committed CP.
+    pub(crate) inofile: Tree,
+    pub(crate) next_ino: InodeNum,
+    pub(crate) free_ino: InodeNum,
+    pub(crate) files: u64,
+    /// Newest operation applied.
+    pub(crate) lsn: Lsn,
+    pub(crate) ledger: Ledger,
+    /// Nodes that the running CP has still to find blocks for, at the most.
+    pub(crate) frozen_blocks: u64,
+    /// Why no change is taken any more.
+    pub(crate) fault: Option<FsError>,
+    pub(crate) hash: NameHash,
+}
+
+impl State {
+    /// The inode `ino`, free or not.
+    pub(crate) fn load(&mut self, io: &Io, ino: InodeNum) -> Result<&Arc<Inode>> {
+        if !self.inodes.contains_key(&ino) {
+            let inode = Inode::load(&self.inofile, io, ino)?.ok_or(FsError::Stale)?;
+            self.inodes.insert(ino, Arc::new(inode));
+        }
+        self.inodes.get(&ino).ok_or(FsError::Stale)
+    }
+
+    /// The file that `id` names.
+    pub(crate) fn file(&mut self, io: &Io, id: FileId) -> Result<Arc<Inode>> {
+        if id.ino >= self.next_ino {
+            return Err(FsError::Stale);
+        }
+        let inode = self.load(io, id.ino)?;
+        if inode.kind.is_none() || inode.generation != id.generation {
+            return Err(FsError::Stale);
+        }
+        Ok(inode.clone())
+    }
+
+    /// The directory that `id` names.
+    pub(crate) fn dir(&mut self, io: &Io, id: FileId) -> Result<Arc<Inode>> {
+        let inode = self.file(io, id)?;
+        if inode.is_dir() { Ok(inode) } else { Err(FsError::NotDir) }
+    }
+
+    /// Changes an inode that is there.
+    pub(crate) fn edit<R>(
+        &mut self,
+        io: &Io,
+        ino: InodeNum,
+        change: impl FnOnce(&mut Inode, &mut Edit<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.load(io, ino)?;
+        self.dirty.insert(ino);
+        let inode = self.inodes.get_mut(&ino).ok_or(FsError::Stale)?;
+        let mut edit = Edit { io, generation: self.generation, ledger: &mut self.ledger };
+        change(Arc::make_mut(inode), &mut edit)
+    }
+
+    /// What `name` leads to in `dir`; not for `.` and `..`.
+    pub(crate) fn find(&self, io: &Io, dir: &Inode, name: &[u8]) -> Result<Option<Target>> {
+        directory::lookup(dir, io, self.hash, name)
+    }
+
+    /// The identity that the next new file gets.
+    pub(crate) fn next_id(&mut self, io: &Io) -> Result<FileId> {
+        if self.free_ino == InodeNum(0) {
+            return Ok(FileId { ino: self.next_ino, generation: Generation(1) });
+        }
+        let ino = self.free_ino;
+        let generation = Generation(self.load(io, ino)?.generation.0.wrapping_add(1).max(1));
+        Ok(FileId { ino, generation })
+    }
+
+    /// Takes the number of `id`, which [`State::next_id`] gave, and puts the new inode there.
+    pub(crate) fn take_id(&mut self, io: &Io, inode: Inode) -> Result<()> {
+        let ino = inode.ino;
+        if ino == self.free_ino {
+            self.free_ino = self.load(io, ino)?.next_free;
+        } else if ino == self.next_ino {
+            self.next_ino.0 += 1;
+        } else {
+            return Err(FsError::Format(format!("the log makes inode {ino} out of turn")));
+        }
+        self.files += 1;
+        self.dirty.insert(ino);
+        self.inodes.insert(ino, Arc::new(inode));
+        Ok(())
+    }
+
+    /// Frees a file that has no name any more: its blocks, and its number for a later generation.
+    pub(crate) fn free_inode(&mut self, io: &Io, ino: InodeNum) -> Result<()> {
+        let next_free = self.free_ino;
+        self.edit(io, ino, |inode, edit| {
+            inode.tree.truncate(edit, crate::ids::Fbn(0))?;
+            let mut empty = Inode::new(ino, inode.generation);
+            empty.next_free = next_free;
+            *inode = empty;
+            Ok(())
+        })?;
+        self.free_ino = ino;
+        self.files -= 1;
+        Ok(())
+    }
+
+    /// Whether `dir` is `ancestor` or below it.
+    pub(crate) fn is_below(&mut self, io: &Io, dir: InodeNum, ancestor: InodeNum) -> Result<bool> {
+        let mut at = dir;
+        loop {
+            if at == ancestor {
+                return Ok(true);
+            }
+            if at == ROOT_INO {
+                return Ok(false);
+            }
+            at = self.load(io, at)?.parent;
+        }
+    }
+
+    /// Drops clean inodes when there are more than `max` in memory.
+    pub(crate) fn evict(&mut self, max: usize) {
+        if self.inodes.len() > max {
+            let dirty = &self.dirty;
+            self.inodes.retain(|ino, _| dirty.contains(ino) || *ino == ROOT_INO);
+        }
+    }
+}

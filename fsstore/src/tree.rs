@@ -1,0 +1,409 @@
+//! The buffer tree of one file: copy-on-write in memory as on disk.
+//!
+//! A slot is a hole, a block on disk, or a node in memory. A node belongs to the *generation* (the CP being
+//! collected) in which it was made. While its generation is the open one it is changed in place; once a CP froze
+//! it, a change makes a new node, so the CP writes exactly what it froze while operations go on. When the CP has
+//! written a node it sets `home`, which turns the node clean for everybody who still shares it.
+
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE, Fbn, InodeNum, Vbn};
+use crate::io::Io;
+use crate::layout::{BlockPtr, FANOUT, FANOUT_U64, Page, TreeRoot, zero_page};
+use std::sync::{Arc, OnceLock};
+
+/// Tallest tree: 256^5 blocks of 4 KiB are far more than the largest file.
+const HEIGHT_MAX: u8 = 5;
+
+/// Where a block of a file is.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Hole,
+    Disk(BlockPtr),
+    Mem(Arc<Node>),
+}
+
+/// A block in memory that is not (or was not, until `home` was set) on disk in this form.
+pub(crate) struct Node {
+    pub(crate) body: Body,
+    /// The block on disk that this one replaces.
+    pub(crate) origin: Origin,
+    pub(crate) generation: u64,
+    /// Where a CP wrote it.
+    pub(crate) home: OnceLock<BlockPtr>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Body {
+    Data(Arc<Page>),
+    Index(Box<[Slot; FANOUT]>),
+}
+
+/// What becomes free when a node is written or dropped.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    Nothing,
+    Block(Vbn),
+    /// A frozen node whose place is known once its CP is done.
+    Frozen(Arc<Node>),
+}
+
+/// What operations since the last freeze did to blocks; the next CP settles it.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Blocks that the new image does not use any more.
+    pub(crate) freed: Vec<Vbn>,
+    /// The same, of nodes whose place the running CP is about to say.
+    pub(crate) freed_frozen: Vec<Arc<Node>>,
+    /// Runs of blocks that operations have allocated and written themselves.
+    pub(crate) allocated: Vec<(Vbn, u64)>,
+    /// Nodes that the CP will have to find a block for.
+    pub(crate) dirty_blocks: u64,
+}
+
+impl Ledger {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.freed.is_empty()
+            && self.freed_frozen.is_empty()
+            && self.allocated.is_empty()
+            && self.dirty_blocks == 0
+    }
+
+    fn free_origin(&mut self, origin: &Origin) {
+        match origin {
+            Origin::Nothing => {}
+            Origin::Block(vbn) => self.freed.push(*vbn),
+            Origin::Frozen(node) => self.freed_frozen.push(node.clone()),
+        }
+    }
+}
+
+/// What a change of a tree needs: blocks, the open generation, the ledger.
+pub(crate) struct Edit<'a> {
+    pub(crate) io: &'a Io,
+    pub(crate) generation: u64,
+    pub(crate) ledger: &'a mut Ledger,
+}
+
+/// What a reader finds at a block of a file.
+pub(crate) enum Found {
+    Hole,
+    Disk(BlockPtr),
+    Page(Arc<Page>),
+}
+
+/// A file's blocks.
+#[derive(Clone)]
+pub(crate) struct Tree {
+    pub(crate) height: u8,
+    pub(crate) root: Slot,
+}
+
+/// Blocks under a slot of a tree at `level` (0: a data block).
+fn span(level: u8) -> u64 {
+    FANOUT_U64.pow(u32::from(level))
+}
+
+/// Which slot of an index at `level` (at least 1) leads to `fbn`.
+fn slot_of(fbn: u64, level: u8) -> usize {
+    usize::try_from(fbn / span(level - 1) % FANOUT_U64).unwrap_or(0)
+}
+
+impl Node {
+    fn new(body: Body, origin: Origin, generation: u64) -> Self {
+        Node { body, origin, generation, home: OnceLock::new() }
+    }
+}
+
+impl Slot {
+    pub(crate) fn from_ptr(ptr: BlockPtr) -> Slot {
+        if ptr.is_hole() { Slot::Hole } else { Slot::Disk(ptr) }
+    }
+}
+
+fn decode_index(page: &Page) -> Box<[Slot; FANOUT]> {
+    Box::new(std::array::from_fn(|slot| Slot::from_ptr(BlockPtr::decode_at(page, slot))))
+}
+
+/// The page of an index whose children are all on disk.
+pub(crate) fn encode_index(children: &[BlockPtr; FANOUT]) -> Page {
+    let mut page = zero_page();
+    for (slot, ptr) in children.iter().enumerate() {
+        ptr.encode_at(&mut page, slot);
+    }
+    page
+}
+
+impl Tree {
+    pub(crate) const EMPTY: Tree = Tree { height: 0, root: Slot::Hole };
+
+    pub(crate) fn from_root(root: TreeRoot) -> Result<Tree> {
+        if root.height > HEIGHT_MAX {
+            return Err(FsError::Corrupt { ino: InodeNum(0), vbn: root.ptr.vbn });
+        }
+        Ok(Tree { height: root.height, root: Slot::from_ptr(root.ptr) })
+    }
+
+    /// Calls `visit` for each of `count` blocks from `start`, in order.
+    pub(crate) fn for_range(
+        &self,
+        io: &Io,
+        start: Fbn,
+        count: u64,
+        visit: &mut dyn FnMut(Fbn, Found) -> Result<()>,
+    ) -> Result<()> {
+        let end = start.0 + count;
+        let mut fbn = start.0;
+        let covered = span(self.height).min(end);
+        if fbn < covered {
+            visit_range(&self.root, self.height, io, fbn..covered, 0, visit)?;
+            fbn = covered;
+        }
+        for hole in fbn..end {
+            visit(Fbn(hole), Found::Hole)?;
+        }
+        Ok(())
+    }
+
+    /// One block, through the metadata cache; `None` for a hole.
+    pub(crate) fn page(&self, io: &Io, fbn: Fbn) -> Result<Option<Arc<Page>>> {
+        let mut page = None;
+        self.for_range(io, fbn, 1, &mut |_, found| {
+            page = match found {
+                Found::Hole => None,
+                Found::Disk(ptr) => Some(io.page(ptr)?),
+                Found::Page(page) => Some(page),
+            };
+            Ok(())
+        })?;
+        Ok(page)
+    }
+
+    /// One block to change; a hole becomes a page of zeros.
+    pub(crate) fn page_mut(&mut self, edit: &mut Edit<'_>, fbn: Fbn) -> Result<&mut Page> {
+        self.grow(edit, fbn);
+        let mut level = self.height;
+        let mut slot = &mut self.root;
+        loop {
+            let node = own(slot, level, edit)?;
+            match &mut node.body {
+                Body::Data(page) => return Ok(Arc::make_mut(page)),
+                Body::Index(slots) => {
+                    slot = &mut slots[slot_of(fbn.0, level)];
+                    level -= 1;
+                }
+            }
+        }
+    }
+
+    /// Puts `new` at `fbn`, freeing what was there; says whether it was a hole.
+    pub(crate) fn replace(&mut self, edit: &mut Edit<'_>, fbn: Fbn, new: Slot) -> Result<bool> {
+        self.grow(edit, fbn);
+        let mut level = self.height;
+        let mut slot = &mut self.root;
+        while level > 0 {
+            let node = own(slot, level, edit)?;
+            let Body::Index(slots) = &mut node.body else { unreachable!("levels above 0 hold indexes") };
+            slot = &mut slots[slot_of(fbn.0, level)];
+            level -= 1;
+        }
+        let old = std::mem::replace(slot, new);
+        let was_hole = matches!(old, Slot::Hole);
+        release(&old, 0, edit)?;
+        Ok(was_hole)
+    }
+
+    /// Puts a whole new data page at `fbn` without reading the old one; says whether it was a hole.
+    pub(crate) fn put_page(&mut self, edit: &mut Edit<'_>, fbn: Fbn, page: Arc<Page>) -> Result<bool> {
+        let node = Node::new(Body::Data(page), Origin::Nothing, edit.generation);
+        edit.ledger.dirty_blocks += 1;
+        self.replace(edit, fbn, Slot::Mem(Arc::new(node)))
+    }
+
+    /// Drops all blocks from `end` on; gives the number of data blocks dropped.
+    pub(crate) fn truncate(&mut self, edit: &mut Edit<'_>, end: Fbn) -> Result<u64> {
+        if end.0 == 0 {
+            let old = std::mem::replace(self, Tree::EMPTY);
+            return release(&old.root, old.height, edit);
+        }
+        if end.0 >= span(self.height) {
+            return Ok(0);
+        }
+        cut(&mut self.root, self.height, edit, end.0)
+    }
+
+    /// Makes the tree tall enough for `fbn`.
+    fn grow(&mut self, edit: &mut Edit<'_>, fbn: Fbn) {
+        while fbn.0 >= span(self.height) {
+            let old = std::mem::replace(&mut self.root, Slot::Hole);
+            self.height += 1;
+            if !matches!(old, Slot::Hole) {
+                let mut slots: Box<[Slot; FANOUT]> = Box::new(std::array::from_fn(|_| Slot::Hole));
+                slots[0] = old;
+                let node = Node::new(Body::Index(slots), Origin::Nothing, edit.generation);
+                edit.ledger.dirty_blocks += 1;
+                self.root = Slot::Mem(Arc::new(node));
+            }
+        }
+    }
+
+    /// Forgets nodes that a CP has written: their blocks stand on disk.
+    pub(crate) fn prune(&mut self) {
+        prune_slot(&mut self.root);
+    }
+}
+
+fn prune_slot(slot: &mut Slot) {
+    let Slot::Mem(node) = slot else { return };
+    if let Some(ptr) = node.home.get() {
+        *slot = Slot::Disk(*ptr);
+    } else if let Some(node) = Arc::get_mut(node)
+        && let Body::Index(slots) = &mut node.body
+    {
+        slots.iter_mut().for_each(prune_slot);
+    }
+}
+
+fn visit_range(
+    slot: &Slot,
+    level: u8,
+    io: &Io,
+    range: std::ops::Range<u64>,
+    base: u64,
+    visit: &mut dyn FnMut(Fbn, Found) -> Result<()>,
+) -> Result<()> {
+    let child = |index: usize| -> Option<(u64, std::ops::Range<u64>)> {
+        let width = span(level - 1);
+        let from = base + index as u64 * width;
+        let part = range.start.max(from)..range.end.min(from + width);
+        (part.start < part.end).then_some((from, part))
+    };
+    match slot {
+        Slot::Hole => range.clone().try_for_each(|fbn| visit(Fbn(fbn), Found::Hole)),
+        Slot::Disk(ptr) if level == 0 => visit(Fbn(base), Found::Disk(*ptr)),
+        Slot::Disk(ptr) => {
+            let page = io.page(*ptr)?;
+            for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
+                if let Some((from, part)) = child(index) {
+                    let below = Slot::from_ptr(BlockPtr::decode_at(&page, index));
+                    visit_range(&below, level - 1, io, part, from, visit)?;
+                }
+            }
+            Ok(())
+        }
+        Slot::Mem(node) => match &node.body {
+            Body::Data(page) => visit(Fbn(base), Found::Page(page.clone())),
+            Body::Index(slots) => {
+                for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
+                    if let Some((from, part)) = child(index) {
+                        visit_range(&slots[index], level - 1, io, part, from, visit)?;
+                    }
+                }
+                Ok(())
+            }
+        },
+    }
+}
+
+/// Makes `slot` a node of the open generation that nobody shares.
+fn own<'s>(slot: &'s mut Slot, level: u8, edit: &mut Edit<'_>) -> Result<&'s mut Node> {
+    let replacement = match slot {
+        Slot::Hole => {
+            let body = if level == 0 {
+                Body::Data(Arc::new(zero_page()))
+            } else {
+                Body::Index(Box::new(std::array::from_fn(|_| Slot::Hole)))
+            };
+            edit.ledger.dirty_blocks += 1;
+            Some(Node::new(body, Origin::Nothing, edit.generation))
+        }
+        Slot::Disk(ptr) => {
+            let page = edit.io.page(*ptr)?;
+            let body = if level == 0 { Body::Data(page) } else { Body::Index(decode_index(&page)) };
+            edit.ledger.dirty_blocks += 1;
+            Some(Node::new(body, Origin::Block(ptr.vbn), edit.generation))
+        }
+        Slot::Mem(node) if node.generation < edit.generation => {
+            let origin = match node.home.get() {
+                Some(ptr) => Origin::Block(ptr.vbn),
+                None => Origin::Frozen(node.clone()),
+            };
+            edit.ledger.dirty_blocks += 1;
+            Some(Node::new(node.body.clone(), origin, edit.generation))
+        }
+        // A reader holds it: it keeps the old content, and the new node stands in for this one.
+        Slot::Mem(node) => match Arc::get_mut(node) {
+            Some(_) => None,
+            None => Some(Node::new(node.body.clone(), node.origin.clone(), edit.generation)),
+        },
+    };
+    if let Some(node) = replacement {
+        *slot = Slot::Mem(Arc::new(node));
+    }
+    let Slot::Mem(node) = slot else { unreachable!("the slot was just made a node") };
+    Ok(Arc::get_mut(node).expect("a node that was just made has one owner"))
+}
+
+/// Frees everything under `slot`; gives the number of data blocks.
+fn release(slot: &Slot, level: u8, edit: &mut Edit<'_>) -> Result<u64> {
+    match slot {
+        Slot::Hole => Ok(0),
+        Slot::Disk(ptr) => {
+            let mut dropped = u64::from(level == 0);
+            if level > 0 {
+                let page = edit.io.page(*ptr)?;
+                for index in 0..FANOUT {
+                    let below = Slot::from_ptr(BlockPtr::decode_at(&page, index));
+                    dropped += release(&below, level - 1, edit)?;
+                }
+            }
+            edit.ledger.freed.push(ptr.vbn);
+            Ok(dropped)
+        }
+        Slot::Mem(node) => {
+            let mut dropped = u64::from(level == 0);
+            if let Body::Index(slots) = &node.body {
+                for below in slots.iter() {
+                    dropped += release(below, level - 1, edit)?;
+                }
+            }
+            if node.generation == edit.generation {
+                edit.ledger.dirty_blocks -= 1;
+                edit.ledger.free_origin(&node.origin);
+            } else if let Some(ptr) = node.home.get() {
+                edit.ledger.freed.push(ptr.vbn);
+            } else {
+                edit.ledger.freed_frozen.push(node.clone());
+            }
+            Ok(dropped)
+        }
+    }
+}
+
+/// Drops what a subtree holds from its block `end` (relative to the subtree, above 0 and below its span).
+fn cut(slot: &mut Slot, level: u8, edit: &mut Edit<'_>, end: u64) -> Result<u64> {
+    if level == 0 || matches!(slot, Slot::Hole) {
+        return Ok(0);
+    }
+    let width = span(level - 1);
+    let node = own(slot, level, edit)?;
+    let Body::Index(slots) = &mut node.body else { unreachable!("levels above 0 hold indexes") };
+    let mut dropped = 0;
+    for (index, below) in slots.iter_mut().enumerate() {
+        let from = index as u64 * width;
+        if from >= end {
+            let old = std::mem::replace(below, Slot::Hole);
+            dropped += release(&old, level - 1, edit)?;
+        } else if from + width > end {
+            dropped += cut(below, level - 1, edit, end - from)?;
+        }
+    }
+    Ok(dropped)
+}
+
+/// The first `len` bytes of a page, with the rest zero.
+pub(crate) fn page_from(bytes: &[u8]) -> Arc<Page> {
+    let mut page = Arc::new(zero_page());
+    let len = bytes.len().min(BLOCK_SIZE);
+    Arc::make_mut(&mut page)[..len].copy_from_slice(&bytes[..len]);
+    page
+}

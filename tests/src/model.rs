@@ -1,0 +1,196 @@
+//! A plain in-memory file system that answers as a volume must: the reference of the random tests.
+//!
+//! It has no blocks, no log and no cleverness. Where POSIX leaves a choice it does what Linux does (knfsd over ext4);
+//! such choices are marked `CHOICE`. It knows neither inode numbers nor space: the volume picks the `FileId` of a new file
+//! (the model insists that it was never used before), and running out of space is not modelled.
+
+pub mod content;
+mod ops;
+pub mod perm;
+
+use bytes::Bytes;
+use content::Content;
+use fsstore::{Attr, Change, Context, FileId, FileKind, FsError, PreAttr, ROOT, Result, Time};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// What a file holds.
+#[derive(Clone)]
+pub enum Body {
+    /// A regular file's bytes.
+    File(Content),
+    /// A directory's entries, without `.` and `..`.
+    Dir(BTreeMap<Bytes, FileId>),
+    /// A symbolic link's target.
+    Symlink(Bytes),
+    /// Device nodes, sockets and pipes hold nothing.
+    Special,
+}
+
+/// A file.
+#[derive(Clone)]
+pub struct Node {
+    /// Attributes as a volume reports them; `used` is 0, and so is a directory's `size`.
+    pub attr: Attr,
+    /// What it holds.
+    pub body: Body,
+    /// For a directory: the one that it is in. The root is in itself.
+    pub parent: FileId,
+}
+
+/// The file system. A clone is cheap and independent.
+#[derive(Clone)]
+pub struct Model {
+    nodes: HashMap<FileId, Arc<Node>>,
+    ever: Arc<HashSet<FileId>>,
+}
+
+/// Blanks what the model does not know: the space used, and the size of a directory.
+pub fn comparable(mut attr: Attr) -> Attr {
+    attr.used = 0;
+    if attr.kind == FileKind::Dir {
+        attr.size = 0;
+    }
+    attr
+}
+
+impl Model {
+    /// What a volume is after `Volume::create` at `now`.
+    pub fn new(now: Time) -> Model {
+        let attr = Attr {
+            id: ROOT,
+            kind: FileKind::Dir,
+            mode: 0o755,
+            nlink: 2,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            used: 0,
+            rdev: (0, 0),
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+        };
+        let root = Node { attr, body: Body::Dir(BTreeMap::new()), parent: ROOT };
+        Model { nodes: HashMap::from([(ROOT, Arc::new(root))]), ever: Arc::new(HashSet::from([ROOT])) }
+    }
+
+    /// The file, or [`FsError::Stale`].
+    pub fn node(&self, file: FileId) -> Result<&Node> {
+        self.nodes.get(&file).map(AsRef::as_ref).ok_or(FsError::Stale)
+    }
+
+    fn node_mut(&mut self, file: FileId) -> &mut Node {
+        Arc::make_mut(self.nodes.get_mut(&file).expect("checked before"))
+    }
+
+    /// All files, in the order of their inode numbers.
+    pub fn files(&self) -> Vec<&Node> {
+        let mut files: Vec<&Node> = self.nodes.values().map(AsRef::as_ref).collect();
+        files.sort_by_key(|node| node.attr.id.ino);
+        files
+    }
+
+    /// The entries of a directory.
+    pub fn entries(&self, dir: FileId) -> Result<&BTreeMap<Bytes, FileId>> {
+        match &self.node(dir)?.body {
+            Body::Dir(entries) => Ok(entries),
+            _ => Err(FsError::NotDir),
+        }
+    }
+
+    fn entries_mut(&mut self, dir: FileId) -> &mut BTreeMap<Bytes, FileId> {
+        match &mut self.node_mut(dir).body {
+            Body::Dir(entries) => entries,
+            _ => unreachable!("checked before"),
+        }
+    }
+
+    /// LOOKUP.
+    pub fn lookup(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Attr> {
+        self.find(cx, dir, name).map(|found| self.nodes[&found].attr)
+    }
+
+    fn find(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<FileId> {
+        if name.len() > fsstore::NAME_MAX {
+            return Err(FsError::NameTooLong);
+        }
+        let node = self.node(dir)?;
+        let entries = self.entries(dir)?;
+        perm::need(cx, node, perm::X)?;
+        match name {
+            b"." => return Ok(dir),
+            b".." => return Ok(node.parent),
+            _ => {}
+        }
+        entries.get(name).copied().ok_or(FsError::NotFound)
+    }
+
+    /// READ: data and end-of-file.
+    pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<(Vec<u8>, bool)> {
+        let node = self.node(file)?;
+        let content = regular(node)?;
+        // CHOICE: as knfsd, who may execute a file may read it, because a client has to in order to execute.
+        perm::need_or_owner(cx, node, perm::R).or_else(|_| perm::need(cx, node, perm::X))?;
+        let data = content.read(offset, len);
+        let eof = offset.saturating_add(data.len() as u64) >= content.len();
+        Ok((data, eof))
+    }
+
+    /// READLINK.
+    pub fn readlink(&self, file: FileId) -> Result<Bytes> {
+        match &self.node(file)?.body {
+            Body::Symlink(target) => Ok(target.clone()),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
+    /// Whether READDIR would be allowed.
+    pub fn may_list(&self, cx: &Context, dir: FileId) -> Result<()> {
+        let node = self.node(dir)?;
+        self.entries(dir)?;
+        // CHOICE: the owner may, as with files; knfsd would refuse.
+        perm::need_or_owner(cx, node, perm::R)
+    }
+
+    /// Every path with what stands there, one line each: two equal trees have equal dumps.
+    pub fn dump(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut todo = vec![(String::new(), ROOT)];
+        while let Some((path, file)) = todo.pop() {
+            let node = &self.nodes[&file];
+            let what = match &node.body {
+                Body::File(content) => format!("{:x}", content.sum()),
+                Body::Symlink(target) => format!("-> {}", target.escape_ascii()),
+                Body::Dir(entries) => {
+                    todo.extend(
+                        entries.iter().map(|(name, id)| (format!("{path}/{}", name.escape_ascii()), *id)),
+                    );
+                    format!("in {:?}", node.parent.ino)
+                }
+                Body::Special => String::new(),
+            };
+            lines.push(format!("{path}/ {:?} {what}", node.attr));
+        }
+        lines.sort();
+        lines
+    }
+}
+
+/// CHOICE: READ, WRITE and truncation of a directory is EISDIR, of anything else that has no bytes EINVAL.
+fn regular(node: &Node) -> Result<&Content> {
+    match (&node.body, node.attr.kind) {
+        (Body::File(content), _) => Ok(content),
+        (_, FileKind::Dir) => Err(FsError::IsDir),
+        _ => Err(FsError::Invalid),
+    }
+}
+
+fn pre(attr: &Attr) -> PreAttr {
+    PreAttr { size: attr.size, mtime: attr.mtime, ctime: attr.ctime }
+}
+
+fn change(before: &Attr, after: &Attr) -> Change {
+    Change { before: Some(pre(before)), after: *after }
+}

@@ -1,0 +1,281 @@
+//! A volume and its model side by side: every step runs on both and compares the answers.
+
+use crate::model::Model;
+use crate::random::Random;
+use crate::replicate;
+use crate::sim_disk::{Image, SimDisk};
+use crate::verify::{Wrong, comparable_done, list, root, same, verify};
+use fsstore::{
+    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SetAttrs, Snapshot, Tuning, Volume,
+    VolumeSpec,
+};
+use rand::RngExt;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Settings for repeatable runs: no threads, and a cache small enough that reads reach the disk.
+pub fn tuning() -> Tuning {
+    Tuning { cache_bytes: 1 << 20, dirty_bytes: 4 << 20, threads: false }
+}
+
+/// A READDIR that is under way while the directory changes.
+struct Listing {
+    dir: FileId,
+    after: Cookie,
+    /// Names in the directory since the listing began, without a break.
+    stayed: HashSet<(Vec<u8>, FileId)>,
+    seen: HashSet<(Vec<u8>, FileId)>,
+}
+
+/// The two, and the chance that drives them.
+pub struct Pair {
+    /// Where the volume stands.
+    pub disk: Arc<SimDisk>,
+    /// The volume under test.
+    pub volume: Arc<Volume>,
+    /// The reference.
+    pub model: Model,
+    /// The source of chance.
+    pub random: Random,
+    /// Snapshots that exist, with what was in them.
+    pub snapshots: Vec<(Snapshot, Model)>,
+    bytes: u64,
+    listings: Vec<Listing>,
+    last: String,
+    names: u32,
+}
+
+impl Pair {
+    /// An empty volume of `bytes`, in which everybody may make files.
+    pub fn new(mut random: Random, bytes: u64) -> Result<Pair, Wrong> {
+        let disk = SimDisk::new(bytes);
+        let spec = VolumeSpec { uuid: uuid::Uuid::from_u128(7), size_bytes: bytes };
+        let now = random.now();
+        let volume =
+            Volume::create(disk.clone(), &spec, now, tuning()).map_err(|e| format!("create: {e}"))?;
+        let mut pair = Pair::resume(disk, volume, Model::new(now), random, bytes);
+        verify(&pair.volume, &pair.model)?;
+        let open = SetAttrs { mode: Some(0o777), ..SetAttrs::default() };
+        let cx = Context::root(pair.random.now());
+        pair.run(&cx, Op::SetAttr { file: ROOT, attrs: open, guard: None })?.map_err(|e| e.to_string())?;
+        Ok(pair)
+    }
+
+    /// Goes on with a volume and a model that are known to be equal.
+    pub fn resume(disk: Arc<SimDisk>, volume: Arc<Volume>, model: Model, random: Random, bytes: u64) -> Pair {
+        let (listings, snapshots) = (Vec::new(), Vec::new());
+        Pair { disk, volume, model, random, snapshots, bytes, listings, last: String::new(), names: 0 }
+    }
+
+    /// Runs one mutation on both.
+    pub fn run(&mut self, cx: &Context, op: Op) -> Result<Result<Done, FsError>, Wrong> {
+        self.last = describe(cx, &op);
+        let got = self.volume.execute(cx, op.clone());
+        let given = got.as_ref().ok().map(|done| done.object.after.id);
+        let made = given.filter(|id| self.model.node(*id).is_err());
+        let want = self.model.execute(cx, &op, made);
+        let comparable = got.as_ref().map(comparable_done).map_err(Clone::clone);
+        let wanted = want.as_ref().map(comparable_done).map_err(Clone::clone);
+        same!(comparable, wanted, "{}", self.last);
+        self.forget_gone_names();
+        Ok(got)
+    }
+
+    /// A random mutation.
+    pub fn mutate(&mut self) -> Result<Lsn, Wrong> {
+        let cx = self.random.context();
+        let op = self.random.op(&self.model);
+        let done = self.run(&cx, op)?;
+        Ok(done.map_or(Lsn(0), |done| done.lsn))
+    }
+
+    /// A random step of any kind.
+    pub fn step(&mut self) -> Result<(), Wrong> {
+        match self.random.rng.random_range(0..200) {
+            0..140 => self.mutate().map(drop),
+            140..152 => self.read(),
+            152..160 => self.access(),
+            160..168 => self.lookup(),
+            168..184 => self.list_some(),
+            184..188 => self.volume.flush_log().map_err(|e| format!("flush_log: {e}")),
+            188..191 => self.volume.consistency_point().map(drop).map_err(|e| format!("cp: {e}")),
+            191..193 => verify(&self.volume, &self.model),
+            193 => self.reopen_clean(),
+            194 => self.reopen_dirty(),
+            195..197 => self.snapshot(),
+            _ => self.delete_snapshot(),
+        }
+        .map_err(|wrong| format!("{wrong}\nlast mutation: {}", self.last))
+    }
+
+    fn read(&mut self) -> Result<(), Wrong> {
+        let cx = self.random.context();
+        let file = self.random.file(&self.model);
+        let size = self.model.node(file).map_or(0, |n| n.attr.size);
+        let offset = if size == 0 { 0 } else { self.random.rng.random_range(0..=size) };
+        let len = *self.random.pick(&[0, 1, 100, 4096, 70_000]);
+        let got = self.volume.read(&cx, file, offset, len).map(|r| (r.data.to_vec(), r.eof));
+        same!(
+            got,
+            self.model.read(&cx, file, offset, len),
+            "read {file:?} at {offset}, {len} bytes as {cx:?}"
+        );
+        let got = self.volume.readlink(&cx, file).map(|(target, _)| target);
+        same!(got, self.model.readlink(file), "readlink {file:?} as {cx:?}");
+        Ok(())
+    }
+
+    fn access(&mut self) -> Result<(), Wrong> {
+        let cx = self.random.context();
+        let file = self.random.file(&self.model);
+        let want = Access(self.random.rng.random_range(0..64));
+        let got = self.volume.access(&cx, file, want).map(|(access, _)| access);
+        let node = self.model.node(file);
+        same!(got, node.map(|node| crate::model::perm::access(&cx, node, want)), "access {want:?} as {cx:?}");
+        Ok(())
+    }
+
+    fn lookup(&mut self) -> Result<(), Wrong> {
+        let cx = self.random.context();
+        let (dir, name) = self.random.entry(&self.model);
+        let got = self.volume.lookup(&cx, dir, &name).map(crate::model::comparable);
+        same!(got, self.model.lookup(&cx, dir, &name), "lookup {name:?} in {dir:?} as {cx:?}");
+        Ok(())
+    }
+
+    /// Goes on with a listing or begins one.
+    fn list_some(&mut self) -> Result<(), Wrong> {
+        let cx = self.random.context();
+        if self.listings.is_empty() || (self.listings.len() < 5 && self.random.chance(30)) {
+            let dir = self.random.dir(&self.model);
+            let got = list(&self.volume, &cx, dir, Cookie(0), 0).map(drop);
+            same!(got, self.model.may_list(&cx, dir), "readdir of {dir:?} as {cx:?}");
+            if let Ok(entries) = self.model.entries(dir) {
+                let stayed = entries.iter().map(|(name, file)| (name.to_vec(), *file)).collect();
+                self.listings.push(Listing { dir, after: Cookie(0), stayed, seen: HashSet::new() });
+            }
+            return Ok(());
+        }
+        let which = self.random.rng.random_range(0..self.listings.len());
+        let max = self.random.rng.random_range(1..5);
+        self.advance_listing(which, max)
+    }
+
+    fn advance_listing(&mut self, which: usize, max: usize) -> Result<(), Wrong> {
+        let listing = &mut self.listings[which];
+        let (entries, end) = list(&self.volume, &root(), listing.dir, listing.after, max)
+            .map_err(|e| format!("readdir: {e}"))?;
+        for entry in entries {
+            listing.after = entry.cookie;
+            let parent = self.model.node(listing.dir).map_err(|e| format!("{e}"))?.parent;
+            let there = match &entry.name[..] {
+                b"." => Some(listing.dir),
+                b".." => Some(parent),
+                name => self.model.entries(listing.dir).ok().and_then(|e| e.get(name).copied()),
+            };
+            same!(Some(entry.file), there, "readdir gave {:?}", entry.name);
+            let key = (entry.name, entry.file);
+            let again = listing.stayed.contains(&key) && listing.seen.contains(&key);
+            same!(again, false, "readdir gave {key:?} twice");
+            listing.seen.insert(key);
+        }
+        if end {
+            let missed: Vec<_> = listing.stayed.difference(&listing.seen).collect();
+            same!(missed, Vec::<&(Vec<u8>, FileId)>::new(), "readdir of {:?} skipped", listing.dir);
+            self.listings.swap_remove(which);
+        }
+        Ok(())
+    }
+
+    /// A name that went away, even for a moment, may be given again or left out by a listing under way.
+    fn forget_gone_names(&mut self) {
+        let model = &self.model;
+        self.listings.retain(|listing| model.node(listing.dir).is_ok());
+        for listing in &mut self.listings {
+            let Ok(entries) = model.entries(listing.dir) else { continue };
+            listing.stayed.retain(|(name, file)| entries.get(&name[..]) == Some(file));
+        }
+    }
+
+    /// Closes and opens the volume.
+    pub fn reopen_clean(&mut self) -> Result<(), Wrong> {
+        self.volume.close().map_err(|e| format!("close: {e}"))?;
+        let refused = self.volume.execute(&root(), Op::Remove { dir: ROOT, name: "a".into() });
+        same!(refused, Err(FsError::ReadOnly), "a closed volume");
+        let image = self.disk.image();
+        self.reopen_from(image)
+    }
+
+    /// Opens what is on the disk after a flush of the log, without a close: replay.
+    pub fn reopen_dirty(&mut self) -> Result<(), Wrong> {
+        self.volume.flush_log().map_err(|e| format!("flush_log: {e}"))?;
+        let image = self.disk.image();
+        self.reopen_from(image)
+    }
+
+    fn reopen_from(&mut self, image: Image) -> Result<(), Wrong> {
+        // The old volume may not touch the new one's disk.
+        let lsn = self.volume.last_lsn();
+        self.disk = SimDisk::from_image(image, self.bytes);
+        self.volume = open(self.disk.clone())?;
+        same!(self.volume.last_lsn(), lsn, "newest operation after opening");
+        let snapshots: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
+        same!(self.volume.snapshots(), snapshots, "snapshots after opening");
+        verify(&self.volume, &self.model)
+    }
+
+    /// Takes a snapshot.
+    pub fn snapshot(&mut self) -> Result<(), Wrong> {
+        if self.snapshots.len() > 3 {
+            return Ok(());
+        }
+        self.names += 1;
+        let name = format!("s{}", self.names);
+        let now = self.random.now();
+        let snapshot =
+            self.volume.snapshot_create(&name, now).map_err(|e| format!("snapshot_create: {e}"))?;
+        same!((&snapshot.name[..], snapshot.created), (&name[..], now), "the snapshot");
+        let again = self.volume.snapshot_create(&name, now);
+        same!(matches!(again, Err(FsError::Snapshot(_))), true, "a second snapshot of one name");
+        self.snapshots.push((snapshot, self.model.clone()));
+        let all: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
+        same!(self.volume.snapshots(), all, "snapshots");
+        Ok(())
+    }
+
+    /// Lets a random snapshot go.
+    pub fn delete_snapshot(&mut self) -> Result<(), Wrong> {
+        if self.snapshots.is_empty() || self.random.chance(50) {
+            return Ok(());
+        }
+        let which = self.random.rng.random_range(0..self.snapshots.len());
+        let (snapshot, _) = self.snapshots.remove(which);
+        self.volume.snapshot_delete(snapshot.id).map_err(|e| format!("snapshot_delete: {e}"))?;
+        let again = self.volume.snapshot_delete(snapshot.id);
+        same!(matches!(again, Err(FsError::Snapshot(_))), true, "a second delete");
+        Ok(())
+    }
+
+    /// Every snapshot still holds what was there when it was taken.
+    pub fn verify_snapshots(&self) -> Result<(), Wrong> {
+        for (snapshot, model) in &self.snapshots {
+            let (disk, _) = replicate::copy(&self.volume, snapshot, self.bytes)?;
+            verify(&*open(disk)?, model).map_err(|wrong| format!("snapshot {}: {wrong}", snapshot.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a volume as the tests run it.
+pub fn open(disk: Arc<dyn Disk>) -> Result<Arc<Volume>, Wrong> {
+    Volume::open(disk, tuning()).map_err(|e| format!("open: {e}"))
+}
+
+fn describe(cx: &Context, op: &Op) -> String {
+    match op {
+        Op::Write { file, offset, data } => {
+            format!("write of {} bytes to {file:?} at {offset} as {cx:?}", data.len())
+        }
+        op => format!("{op:?} as {cx:?}"),
+    }
+}

@@ -1,0 +1,298 @@
+//! Random operations on a file system of few names and few users, so that they meet often.
+//!
+//! Everything comes from one seed; nothing here may look at a clock or iterate a hash map.
+
+use crate::model::{Body, Model};
+use bytes::Bytes;
+use fsstore::{
+    Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, ROOT, SetAttrs, SetTime, Time,
+};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+
+/// How large things may get.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Writes and truncations usually end before this byte.
+    pub file_bytes: u64,
+    /// Longest usual write.
+    pub write_bytes: usize,
+    /// Once in a while a write of this size.
+    pub big_write_bytes: usize,
+    /// With more bytes than this in all files, writes stop until some are removed.
+    pub total_bytes: u64,
+    /// Whether some writes and truncations go up to the largest file size.
+    pub far: bool,
+}
+
+impl Limits {
+    /// For the model test.
+    pub const WIDE: Limits = Limits {
+        file_bytes: 2 << 20,
+        write_bytes: 40_000,
+        big_write_bytes: 3 << 20,
+        total_bytes: 20 << 20,
+        far: true,
+    };
+    /// For the crash tests, which read everything after every cut.
+    pub const SMALL: Limits = Limits {
+        file_bytes: 100_000,
+        write_bytes: 9_000,
+        big_write_bytes: 150_000,
+        total_bytes: 600_000,
+        far: false,
+    };
+}
+
+/// The source of all chance in a test.
+pub struct Random {
+    /// The generator itself.
+    pub rng: Xoshiro256PlusPlus,
+    now: Time,
+    limits: Limits,
+}
+
+const MODES: [u32; 12] =
+    [0o755, 0o777, 0o1777, 0o2775, 0o644, 0o600, 0, 0o4755, 0o2755, 0o2644, 0o7777, 0o711];
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "a longer name"];
+const ODD_NAMES: [&[u8]; 6] = [b".", b"..", b"", b"x/y", b"nul\0", b"\xff\xfe"];
+
+impl Random {
+    /// Starts from a seed.
+    pub fn new(seed: u64, limits: Limits) -> Random {
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Random { rng, now: Time { secs: 1_700_000_000, nanos: 0 }, limits }
+    }
+
+    /// True `percent` times in a hundred.
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_ratio(percent, 100)
+    }
+
+    /// One of `items`.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        items.choose(&mut self.rng).expect("something to pick from")
+    }
+
+    /// The time, which goes on a little with most calls.
+    pub fn now(&mut self) -> Time {
+        let nanos = *self.pick(&[0, 1, 1000, 999_999_999]) + self.now.nanos;
+        self.now =
+            Time { secs: self.now.secs + i64::from(nanos / 1_000_000_000), nanos: nanos % 1_000_000_000 };
+        self.now
+    }
+
+    /// One of four users, now.
+    pub fn context(&mut self) -> Context {
+        let now = self.now();
+        let (uid, gid, groups) = match self.rng.random_range(0..8) {
+            0..4 => (0, 0, vec![]),
+            4 | 5 => (1, 10, vec![]),
+            6 => (2, 20, vec![10, 30]),
+            _ => (3, 30, vec![]),
+        };
+        Context { uid, gid, groups, now }
+    }
+
+    /// A name, likely one that is used elsewhere.
+    pub fn name(&mut self) -> Bytes {
+        match self.rng.random_range(0..100) {
+            0..88 => Bytes::from_static(self.pick(&NAMES).as_bytes()),
+            88..92 => {
+                let which = self.rng.random_range(0..ODD_NAMES.len());
+                Bytes::from_static(ODD_NAMES[which])
+            }
+            92..98 => Bytes::from(vec![*self.pick(b"xyz"); 255]),
+            _ => Bytes::from(vec![b'x'; 256]),
+        }
+    }
+
+    /// Some file; now and then one that never was.
+    pub fn file(&mut self, model: &Model) -> FileId {
+        let files = model.files();
+        let mut id = self.pick(&files).attr.id;
+        if self.chance(2) {
+            id.generation = Generation(id.generation.0.wrapping_add(1));
+        }
+        id
+    }
+
+    fn of_kind(&mut self, model: &Model, kind: FileKind) -> FileId {
+        let files: Vec<FileId> =
+            model.files().iter().filter(|n| n.attr.kind == kind).map(|n| n.attr.id).collect();
+        if files.is_empty() || self.chance(4) { self.file(model) } else { *self.pick(&files) }
+    }
+
+    /// Mostly a directory.
+    pub fn dir(&mut self, model: &Model) -> FileId {
+        if self.chance(30) { ROOT } else { self.of_kind(model, FileKind::Dir) }
+    }
+
+    /// A directory and a name in it, likely one that exists.
+    pub fn entry(&mut self, model: &Model) -> (FileId, Bytes) {
+        let dir = self.dir(model);
+        let names: Vec<&Bytes> = model.entries(dir).map(|e| e.keys().collect()).unwrap_or_default();
+        if names.is_empty() || self.chance(20) {
+            return (dir, self.name());
+        }
+        (dir, (*self.pick(&names)).clone())
+    }
+
+    /// A mutation.
+    pub fn op(&mut self, model: &Model) -> Op {
+        let dir = self.dir(model);
+        match self.rng.random_range(0..100) {
+            0..14 => Op::Create { dir, name: self.name(), how: self.how() },
+            14..22 => Op::Mkdir { dir, name: self.name(), attrs: self.attrs_for_new() },
+            22..26 => {
+                Op::Symlink { dir, name: self.name(), target: self.target(), attrs: self.attrs_for_new() }
+            }
+            26..29 => self.mknod(dir),
+            29..35 => Op::Link { file: self.file(model), dir, name: self.name() },
+            35..46 => {
+                let (dir, name) = self.entry(model);
+                Op::Remove { dir, name }
+            }
+            46..52 => {
+                let (dir, name) = self.entry(model);
+                Op::Rmdir { dir, name }
+            }
+            52..65 => {
+                let (from_dir, from) = self.entry(model);
+                let (to_dir, to) = if self.chance(40) { self.entry(model) } else { (dir, self.name()) };
+                Op::Rename { from_dir, from, to_dir, to }
+            }
+            65..78 => self.setattr(model),
+            _ => self.write(model),
+        }
+    }
+
+    fn how(&mut self) -> CreateHow {
+        match self.rng.random_range(0..4) {
+            0 | 1 => CreateHow::Unchecked(self.attrs_for_new()),
+            2 => CreateHow::Guarded(self.attrs_for_new()),
+            _ => CreateHow::Exclusive([*self.pick(&[1, 2]); 8]),
+        }
+    }
+
+    fn attrs_for_new(&mut self) -> SetAttrs {
+        let mut attrs = self.attrs();
+        // Most files get usable rights, else other users would see little but EACCES.
+        if self.chance(70) {
+            attrs.mode = Some(*self.pick(&[0o777, 0o1777, 0o2777, 0o666]));
+        }
+        attrs.size = attrs.size.filter(|size| *size < 1 << 30);
+        attrs
+    }
+
+    fn attrs(&mut self) -> SetAttrs {
+        let mut attrs = SetAttrs::default();
+        if self.chance(40) {
+            attrs.mode = Some(*self.pick(&MODES));
+        }
+        if self.chance(15) {
+            attrs.uid = Some(self.rng.random_range(0..4));
+        }
+        if self.chance(15) {
+            attrs.gid = Some(*self.pick(&[0, 10, 20, 30]));
+        }
+        if self.chance(30) {
+            attrs.size = Some(self.size());
+        }
+        (attrs.atime, attrs.mtime) = (self.set_time(), self.set_time());
+        attrs
+    }
+
+    fn set_time(&mut self) -> SetTime {
+        match self.rng.random_range(0..10) {
+            0 => SetTime::Now,
+            1 => SetTime::To(Time { secs: self.rng.random_range(-5..2_000_000_000), nanos: 5 }),
+            _ => SetTime::Keep,
+        }
+    }
+
+    fn size(&mut self) -> u64 {
+        match self.rng.random_range(0..20) {
+            0..6 => 0,
+            6..9 => self.rng.random_range(0..self.limits.file_bytes / 4096) * 4096,
+            9 if self.limits.far => *self.pick(&[FILE_SIZE_MAX, FILE_SIZE_MAX + 1, u64::MAX, 1 << 40]),
+            _ => self.rng.random_range(0..self.limits.file_bytes),
+        }
+    }
+
+    fn target(&mut self) -> Bytes {
+        let len = *self.pick(&[0, 1, 10, 10, 10, 300, 4095, 4096]);
+        Bytes::from(vec![b't'; len])
+    }
+
+    fn mknod(&mut self, dir: FileId) -> Op {
+        use FileKind::{BlockDevice, CharDevice, Fifo, File, Socket};
+        let kind = *self.pick(&[BlockDevice, CharDevice, Socket, Fifo, Fifo, File]);
+        let rdev = (self.rng.random_range(0..9), self.rng.random_range(0..9));
+        Op::Mknod { dir, name: self.name(), kind, rdev, attrs: self.attrs_for_new() }
+    }
+
+    fn setattr(&mut self, model: &Model) -> Op {
+        let file = if self.chance(50) { self.of_kind(model, FileKind::File) } else { self.file(model) };
+        let guard = match (self.rng.random_range(0..10), model.node(file)) {
+            (0, Ok(node)) => Some(node.attr.ctime),
+            (1, Ok(_)) => Some(Time { secs: 1, nanos: 1 }),
+            _ => None,
+        };
+        Op::SetAttr { file, attrs: self.attrs(), guard }
+    }
+
+    fn write(&mut self, model: &Model) -> Op {
+        let file = self.of_kind(model, FileKind::File);
+        let total: u64 =
+            model.files().iter().filter(|n| matches!(n.body, Body::File(_))).map(|n| n.attr.size).sum();
+        if total.min(1 << 40) > self.limits.total_bytes && self.chance(80) {
+            let attrs = SetAttrs { size: Some(0), ..SetAttrs::default() };
+            return Op::SetAttr { file, attrs, guard: None };
+        }
+        let len = match self.rng.random_range(0..20) {
+            0 => 0,
+            1..7 => self.rng.random_range(1..200),
+            7..14 => 4096 * self.rng.random_range(1..=self.limits.write_bytes / 4096),
+            14 => self.rng.random_range(self.limits.big_write_bytes / 3..=self.limits.big_write_bytes),
+            _ => self.rng.random_range(1..self.limits.write_bytes),
+        };
+        let size = model.node(file).map_or(0, |n| n.attr.size);
+        let offset = match self.rng.random_range(0..20) {
+            0..5 => size.min(self.limits.file_bytes),
+            5..12 => self.rng.random_range(0..self.limits.file_bytes / 4096) * 4096,
+            12 if self.limits.far => {
+                *self.pick(&[FILE_SIZE_MAX - len as u64, FILE_SIZE_MAX, u64::MAX, 1 << 35])
+            }
+            _ => self.rng.random_range(0..self.limits.file_bytes),
+        };
+        let mut data = vec![0; len];
+        match self.rng.random_range(0..4) {
+            // Zeros must be told from holes by nobody, and repeated bytes must not be merged.
+            0 => data.fill(*self.pick(&[0, 0x5a])),
+            _ => self.rng.fill_bytes(&mut data),
+        }
+        Op::Write { file, offset, data: data.into() }
+    }
+}
+
+/// Runs `case` for seed after seed: `SEED=n` runs just that one, `CASES=n` that many. A failure names its seed, so that
+/// it can be run again.
+pub fn for_each_seed(default: u64, case: impl Fn(u64) -> Result<(), String>) {
+    let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().expect("a number"));
+    let count = variable("CASES").unwrap_or(default);
+    let seeds = variable("SEED").map_or(0..count, |seed| seed..seed + 1);
+    for seed in seeds {
+        // A panic of the code under test is a finding like any other.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(seed)));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => panic!("SEED={seed}: {wrong}"),
+            Err(panic) => {
+                eprintln!("SEED={seed} panicked");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}

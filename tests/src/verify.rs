@@ -1,0 +1,213 @@
+//! Compares a volume with the model, and describes a volume in the words of [`Model::dump`].
+
+use crate::model::content::sum_of;
+use crate::model::{Body, Model, Node, comparable};
+use fsstore::{Attr, Change, Context, Cookie, Done, FileId, FileKind, Lsn, PreAttr, ROOT, Time, Volume};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// What is wrong, for a person to read.
+pub type Wrong = String;
+
+/// Fails with the place in words unless `left == right`.
+macro_rules! same {
+    ($left:expr, $right:expr, $($what:tt)+) => {{
+        let (left, right) = (&$left, &$right);
+        if left != right {
+            let what = format!($($what)+);
+            return Err(format!("{what}:\n{}", $crate::verify::contrast(&format!("{left:#?}"), &format!("{right:#?}"))));
+        }
+    }};
+}
+pub(crate) use same;
+
+/// Two values printed over several lines, as the lines in which they differ.
+pub fn contrast(volume: &str, model: &str) -> String {
+    let rows = volume.lines().count().max(model.lines().count());
+    let (mut left, mut right) = (volume.lines(), model.lines());
+    let mut out = String::new();
+    for row in 0..rows {
+        let (left, right) = (left.next().unwrap_or("-"), right.next().unwrap_or("-"));
+        if left != right {
+            out += &format!("  line {row}: volume {:<40} model {}\n", left.trim(), right.trim());
+        }
+    }
+    out
+}
+
+/// The superuser, for looking around; nothing is stamped by it.
+pub fn root() -> Context {
+    Context::root(Time::default())
+}
+
+/// One directory entry, as owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Cookie after it.
+    pub cookie: Cookie,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What it names.
+    pub file: FileId,
+    /// Of what kind.
+    pub kind: FileKind,
+}
+
+/// Reads up to `max` entries after `after`: the entries, and whether the directory ended.
+pub fn list(
+    volume: &Volume,
+    cx: &Context,
+    dir: FileId,
+    after: Cookie,
+    max: usize,
+) -> fsstore::Result<(Vec<Entry>, bool)> {
+    let mut entries = Vec::new();
+    let end = volume.readdir(cx, dir, after, &mut |entry| {
+        if entries.len() == max {
+            return ControlFlow::Break(());
+        }
+        let (name, file, kind) = (entry.name.to_vec(), entry.file, entry.kind);
+        entries.push(Entry { cookie: entry.cookie, name, file, kind });
+        ControlFlow::Continue(())
+    })?;
+    Ok((entries, end))
+}
+
+/// Blanks in a result what the model does not know.
+pub fn comparable_done(done: &Done) -> Done {
+    let change = |change: Change| Change {
+        before: change.before.map(|b| comparable_pre(b, &change.after)),
+        after: comparable(change.after),
+    };
+    Done {
+        object: change(done.object),
+        dir: done.dir.map(change),
+        to_dir: done.to_dir.map(change),
+        lsn: Lsn(0),
+        ..*done
+    }
+}
+
+fn comparable_pre(pre: PreAttr, of: &Attr) -> PreAttr {
+    PreAttr { size: if of.kind == FileKind::Dir { 0 } else { pre.size }, ..pre }
+}
+
+/// Compares everything that can be seen of every file.
+pub fn verify(volume: &Volume, model: &Model) -> Result<(), Wrong> {
+    for node in model.files() {
+        let id = node.attr.id;
+        let attr = volume.getattr(id).map_err(|e| format!("getattr {id:?}: {e}"))?;
+        same!(comparable(attr), node.attr, "attributes");
+        match &node.body {
+            Body::File(_) => verify_content(volume, node)?,
+            Body::Dir(_) => verify_dir(volume, model, node)?,
+            Body::Symlink(target) => {
+                let found = volume.readlink(&root(), id).map_err(|e| format!("readlink {id:?}: {e}"))?;
+                same!(found.0, *target, "target of {id:?}");
+            }
+            Body::Special => {}
+        }
+    }
+    Ok(())
+}
+
+fn verify_content(volume: &Volume, node: &Node) -> Result<(), Wrong> {
+    let Body::File(content) = &node.body else { return Ok(()) };
+    let id = node.attr.id;
+    for range in content.ranges() {
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from((range.end - at).min(1 << 20)).expect("at most a MiB");
+            let got = volume.read(&root(), id, at, len).map_err(|e| format!("read {id:?} at {at}: {e}"))?;
+            let want = content.read(at, len);
+            if got.data[..] != want[..] {
+                let place = got.data.iter().zip(&want).position(|(a, b)| a != b);
+                let lens = (got.data.len(), want.len());
+                return Err(format!("content of {id:?} at {at} + {place:?} (lengths {lens:?})"));
+            }
+            at += len as u64;
+        }
+    }
+    Ok(())
+}
+
+fn verify_dir(volume: &Volume, model: &Model, node: &Node) -> Result<(), Wrong> {
+    let Body::Dir(entries) = &node.body else { return Ok(()) };
+    let id = node.attr.id;
+    let (listed, end) =
+        list(volume, &root(), id, Cookie(0), usize::MAX).map_err(|e| format!("readdir: {e}"))?;
+    same!(end, true, "end of directory {id:?}");
+    same!(listed.len(), entries.len() + 2, "number of entries of {id:?}");
+    let dots: Vec<_> = listed.iter().take(2).map(|e| (&e.name[..], e.file)).collect();
+    same!(dots, vec![(&b"."[..], id), (&b".."[..], node.parent)], "dots of {id:?}");
+    if !listed.windows(2).all(|pair| pair[0].cookie < pair[1].cookie) {
+        return Err(format!("cookies of {id:?} are not ascending: {listed:?}"));
+    }
+    let found: BTreeMap<&[u8], FileId> = listed[2..].iter().map(|e| (&e.name[..], e.file)).collect();
+    let want: BTreeMap<&[u8], FileId> = entries.iter().map(|(name, file)| (&name[..], *file)).collect();
+    same!(found, want, "entries of {id:?}");
+    for entry in &listed {
+        let want = model.node(entry.file).map_err(|e| format!("{e}"))?.attr;
+        same!(entry.kind, want.kind, "kind in the entry {:?}", entry.name);
+        let found = volume.lookup(&root(), id, &entry.name).map_err(|e| format!("lookup: {e}"))?;
+        same!(comparable(found), want, "lookup of {:?}", entry.name);
+    }
+    Ok(())
+}
+
+/// The whole tree as [`Model::dump`] would print it. Also checks that every inode found has a place.
+pub fn dump(volume: &Volume) -> Result<Vec<String>, Wrong> {
+    let mut lines = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut todo = vec![(String::new(), ROOT, ROOT)];
+    while let Some((path, file, parent)) = todo.pop() {
+        let attr = volume.getattr(file).map_err(|e| format!("getattr {path}: {e}"))?;
+        let what = match attr.kind {
+            FileKind::File => format!("{:x}", content_sum(volume, &attr)?),
+            FileKind::Symlink => {
+                let (target, _) =
+                    volume.readlink(&root(), file).map_err(|e| format!("readlink {path}: {e}"))?;
+                format!("-> {}", target.escape_ascii())
+            }
+            FileKind::Dir => {
+                if !seen.insert(file.ino) {
+                    return Err(format!("directory {path} is in the tree twice"));
+                }
+                let listed = list(volume, &root(), file, Cookie(0), usize::MAX);
+                let (listed, _) = listed.map_err(|e| format!("readdir {path}: {e}"))?;
+                for entry in listed.into_iter().filter(|e| e.name != b"." && e.name != b"..") {
+                    todo.push((format!("{path}/{}", entry.name.escape_ascii()), entry.file, file));
+                }
+                format!("in {:?}", parent.ino)
+            }
+            _ => String::new(),
+        };
+        lines.push(format!("{path}/ {:?} {what}", comparable(attr)));
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+fn content_sum(volume: &Volume, attr: &Attr) -> Result<u64, Wrong> {
+    let len = usize::try_from(attr.size.min(64 << 20)).expect("bounded");
+    let mut data = Vec::with_capacity(len);
+    while data.len() < len {
+        let at = data.len() as u64;
+        let got = volume.read(&root(), attr.id, at, (len - data.len()).min(1 << 20));
+        let got = got.map_err(|e| format!("read {:?} at {at}: {e}", attr.id))?;
+        if got.data.is_empty() {
+            return Err(format!("read {:?} at {at} of {len}: nothing", attr.id));
+        }
+        data.extend_from_slice(&got.data);
+    }
+    Ok(sum_of(attr.size, data.chunks(4096).enumerate().map(|(n, chunk)| (n as u64, chunk))))
+}
+
+/// The lines by which two dumps differ, a few of them.
+pub fn difference(volume: &[String], model: &[String]) -> String {
+    let only = |a: &[String], b: &[String]| -> Vec<String> {
+        let b: BTreeSet<&String> = b.iter().collect();
+        a.iter().filter(|line| !b.contains(line)).take(6).cloned().collect()
+    };
+    format!("only in the volume: {:#?}\nonly in the model: {:#?}", only(volume, model), only(model, volume))
+}
