@@ -177,6 +177,11 @@ impl Config {
         self.data_dir.join("aggr")
     }
 
+    /// The file in which a running node notes where its admin interface is (the configuration may say port 0).
+    pub fn admin_address_path(&self) -> PathBuf {
+        self.data_dir.join("admin.address")
+    }
+
     /// The file with the admin interface's bearer token.
     pub fn token_path(&self) -> PathBuf {
         self.data_dir.join("admin.token")

@@ -1,6 +1,7 @@
 //! A node: protocol servers, LIFs, control plane, admin interfaces.
 
 pub mod admin;
+pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;

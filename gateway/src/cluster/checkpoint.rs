@@ -1,4 +1,5 @@
-//! The clockwork of a node: regular consistency points of volumes that change, and readings of the write rate.
+//! The clockwork of a node: regular consistency points of volumes that change, readings of the write
+//! rate, and new attempts at LIFs that are down.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -9,28 +10,46 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const READING_INTERVAL: Duration = Duration::from_millis(200);
+const LIF_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs until cancelled.
 pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
-    let interval = Duration::from_secs(cluster.config.volumes.checkpoint_interval_s);
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = read_rates(&cluster) => {}
+        () = take_points(&cluster) => {}
+        () = retry_lifs(&cluster) => {}
+    }
+}
+
+async fn read_rates(cluster: &Arc<Cluster>) {
     let mut readings = tokio::time::interval(READING_INTERVAL);
-    let mut points = tokio::time::interval(interval);
+    loop {
+        readings.tick().await;
+        cluster.all_served().iter().for_each(|served| served.sample_write_rate());
+    }
+}
+
+async fn retry_lifs(cluster: &Arc<Cluster>) {
+    loop {
+        tokio::time::sleep(LIF_INTERVAL).await;
+        cluster.retry_lifs().await;
+    }
+}
+
+async fn take_points(cluster: &Arc<Cluster>) {
+    let interval = Duration::from_secs(cluster.config.volumes.checkpoint_interval_s);
     let mut last = HashMap::new();
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = readings.tick() => cluster.all_served().iter().for_each(|served| served.sample_write_rate()),
-            _ = points.tick() => {
-                let served = cluster.all_served();
-                last = match blocking(move || Ok::<_, ClusterError>(checkpoint_all(&served, &last))).await {
-                    Ok(last) => last,
-                    Err(error) => {
-                        tracing::error!(%error, "consistency points");
-                        HashMap::new()
-                    }
-                };
+        tokio::time::sleep(interval).await;
+        let served = cluster.all_served();
+        last = match blocking(move || Ok::<_, ClusterError>(checkpoint_all(&served, &last))).await {
+            Ok(last) => last,
+            Err(error) => {
+                tracing::error!(%error, "consistency points");
+                HashMap::new()
             }
-        }
+        };
     }
 }
 

@@ -96,7 +96,7 @@ impl Cluster {
         self.check_lif(&record)?;
         let served = self.served(&record.vserver);
         let up = match &served {
-            Some(served) => Some(lif::up(&record, &self.serve_for(&served.vserver)).await?),
+            Some(served) => Some(lif::up(&record, &self.serve_for(&served.vserver, record.ports)).await?),
             None => None,
         };
         let (this, stored) = (Arc::clone(self), record.clone());

@@ -22,7 +22,7 @@ pub use volumes::{NewVolume, VolumePatch, VolumeView};
 pub use vservers::VserverView;
 
 use crate::config::{Config, NAME_RULE, is_name};
-use crate::store::{Store, VserverRecord};
+use crate::store::{LifPorts, Store, VserverRecord};
 use crate::vserver::Vserver;
 use fsstore::{Replica, Time, Tuning};
 use migrate::Identity;
@@ -38,9 +38,11 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Serves one listener of a vserver until cancelled.
+/// Serves one listener of a vserver until cancelled. The ports are all those of the listener's LIF.
 pub type ServeVserver = Arc<
-    dyn Fn(TcpListener, Arc<Vserver>, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync,
+    dyn Fn(TcpListener, Arc<Vserver>, LifPorts, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>
+        + Send
+        + Sync,
 >;
 
 /// The control plane. Always in an [`Arc`].

@@ -4,7 +4,7 @@
 
 use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
-use crate::store::{AppliedRecord, LifRecord, StoreError, VolumeRecord, VserverRecord};
+use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
 use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
 use fsstore::{FileDisk, Tuning, Volume};
 use parking_lot::Mutex;
@@ -94,6 +94,12 @@ impl Served {
         }
     }
 
+    /// Closes the gate for good and lets no request wait any more: neither at the gate nor for the throttle.
+    pub fn end_requests(&self) {
+        self.vserver.gate.close();
+        self.vserver.qos.set_write_limit(None);
+    }
+
     /// Takes all LIFs down at once: listeners and connections are closed when it returns.
     pub async fn lifs_down(&self) {
         let lifs: Vec<LifUp> = std::mem::take(&mut *self.lifs.lock()).into_values().collect();
@@ -122,9 +128,11 @@ pub(crate) fn random_verifier() -> [u8; 8] {
 }
 
 impl Cluster {
-    /// Mounts and serves a vserver. The caller holds its lock. Does nothing if it runs already.
+    /// Mounts and serves a vserver. The caller holds its lock. If it runs already, only LIFs that are down
+    /// are tried again.
     pub(crate) async fn bring_up(self: &Arc<Self>, name: &str) -> Result<Arc<Served>> {
         if let Some(served) = self.served(name) {
+            self.lifs_up(&served).await?;
             return Ok(served);
         }
         let served = Arc::new(self.mount(name).await?);
@@ -191,17 +199,18 @@ impl Cluster {
             .map_err(|error| ClusterError::Failed(format!("vserver `{}`: {error}", vserver.name)))
     }
 
-    /// How a LIF of this vserver serves its listeners.
-    pub(super) fn serve_for(&self, vserver: &Arc<Vserver>) -> Serve {
+    /// How a LIF with these ports serves the listeners of this vserver.
+    pub(super) fn serve_for(&self, vserver: &Arc<Vserver>, ports: LifPorts) -> Serve {
         let (serve, vserver) = (Arc::clone(&self.serve), Arc::clone(vserver));
-        Arc::new(move |listener, cancel| serve(listener, Arc::clone(&vserver), cancel))
+        Arc::new(move |listener, cancel| serve(listener, Arc::clone(&vserver), ports, cancel))
     }
 
-    async fn lifs_up(self: &Arc<Self>, served: &Arc<Served>) -> Result<()> {
-        let serve = self.serve_for(&served.vserver);
-        let records = self.store.list::<LifRecord>(&format!("{}/", served.vserver.name))?;
+    /// Brings up what is not up. What fails is noted as a fault and tried again by the clockwork.
+    pub(super) async fn lifs_up(self: &Arc<Self>, served: &Arc<Served>) -> Result<()> {
+        let mut records = self.store.list::<LifRecord>(&format!("{}/", served.vserver.name))?;
+        records.retain(|record| !served.lifs.lock().contains_key(&record.name));
         let ups = records.iter().map(|record| async {
-            let result = lif::up(record, &serve).await;
+            let result = lif::up(record, &self.serve_for(&served.vserver, record.ports)).await;
             let fault = result.as_ref().err().map(ToString::to_string);
             if let Some(error) = &fault {
                 tracing::error!(vserver = record.vserver, lif = record.name, error, "LIF stays down");
@@ -215,9 +224,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// Tries again to bring up LIFs that could not be.
+    pub(super) async fn retry_lifs(self: &Arc<Self>) {
+        for served in self.all_served() {
+            if !served.faults().keys().any(|what| what.starts_with("lif ")) {
+                continue;
+            }
+            let name = served.vserver.name.clone();
+            let _guard = self.lock(&name).await;
+            let serves = self.record(&name).is_ok_and(|record| record.ownership.state.serves());
+            if serves && self.served(&name).is_some_and(|now| Arc::ptr_eq(&now, &served)) {
+                if let Err(error) = self.lifs_up(&served).await {
+                    tracing::error!(vserver = name, %error, "LIFs");
+                }
+            }
+        }
+    }
+
     /// Ends a vserver's service and closes its volumes. The caller holds its lock. Does nothing if it does not run.
     pub(crate) async fn take_down(self: &Arc<Self>, name: &str) -> Result<()> {
         let Some(served) = self.served(name) else { return Ok(()) };
+        served.end_requests();
         served.lifs_down().await;
         if tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_err() {
             tracing::warn!(vserver = name, "requests did not end in time");

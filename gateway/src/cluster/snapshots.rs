@@ -76,7 +76,8 @@ impl Cluster {
     /// # Errors
     /// Unknown names.
     pub fn snapshot(&self, vserver: &str, volume: &str, name: &str) -> Result<SnapshotView> {
-        Ok(find(&self.mounted(vserver, volume)?, name)?.into())
+        let mounted = self.mounted(vserver, volume)?;
+        Ok(find(&mounted, name)?.into())
     }
 
     /// Lets a snapshot go. Those that a running migration took are refused: the migration needs them.

@@ -100,10 +100,10 @@ impl Crs {
             return Err(format!("the vserver's configuration has version {}, not {CRS_VERSION}", crs.version));
         }
         let names = crs.volumes.iter().map(|v| &v.name).chain(crs.lifs.iter().map(|l| &l.name));
-        match names.chain([&crs.name]).find(|name| !crate::config::is_name(name)) {
-            Some(bad) => Err(format!("{bad:?} in the vserver's configuration is no name")),
-            None => Ok(crs),
+        if let Some(bad) = names.chain([&crs.name]).find(|name| !crate::config::is_name(name)) {
+            return Err(format!("{bad:?} in the vserver's configuration is no name"));
         }
+        Ok(crs)
     }
 
     /// Its volumes as records of the store.

@@ -86,8 +86,7 @@ impl Host {
         .await?;
         // From here on nothing may be served: not the requests that are parked, nor new ones.
         if let Some(served) = self.cluster.served(vserver) {
-            served.vserver.gate.close();
-            served.set_migration_limit(None);
+            served.end_requests();
             served.lifs_down().await;
         }
         Ok(())
