@@ -1,0 +1,5 @@
+//! `ferry demo`.
+
+pub mod record;
+pub mod tree;
+pub mod workload;
