@@ -2,6 +2,7 @@
 //!
 //! Offsets and lengths are whole blocks, except in the NVLOG, which writes whole blocks too.
 
+use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
@@ -18,9 +19,17 @@ pub trait Disk: Send + Sync {
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Makes every write that returned before this call durable.
     fn flush(&self) -> io::Result<()>;
+    /// Writes all of `bufs` from `offset`, durable when it returns; says nothing of other writes.
+    fn write_durable(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.write_at(bufs, offset)?;
+        self.flush()
+    }
     /// Gives the range back to the host; it may read as zeros or as what it was.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
 }
+
+/// Most slices in one vectored write on Linux.
+const IOV_MAX: usize = 1024;
 
 /// A volume in a sparse file. Held under an exclusive lock, so that no two processes open one volume.
 #[derive(Debug)]
@@ -57,6 +66,44 @@ impl FileDisk {
         })?;
         Ok(FileDisk { file })
     }
+
+    fn write(&self, bufs: &[IoSlice<'_>], offset: u64, flags: ReadWriteFlags) -> io::Result<()> {
+        let mut position = offset;
+        for group in bufs.chunks(IOV_MAX) {
+            let want: usize = group.iter().map(|b| b.len()).sum();
+            let wrote = retry_on_intr(|| pwritev2(&self.file, group, position, flags))?;
+            if wrote < want {
+                self.finish(group, wrote, position, flags)?;
+            }
+            position += want as u64;
+        }
+        Ok(())
+    }
+
+    /// The rest of a short write, piece by piece.
+    fn finish(
+        &self,
+        group: &[IoSlice<'_>],
+        wrote: usize,
+        offset: u64,
+        flags: ReadWriteFlags,
+    ) -> io::Result<()> {
+        let mut skip = wrote;
+        let mut at = offset + wrote as u64;
+        for piece in group {
+            let mut rest = piece.get(skip..).unwrap_or(&[]);
+            skip = skip.saturating_sub(piece.len());
+            while !rest.is_empty() {
+                let wrote = retry_on_intr(|| pwritev2(&self.file, &[IoSlice::new(rest)], at, flags))?;
+                if wrote == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                rest = &rest[wrote..];
+                at += wrote as u64;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Disk for FileDisk {
@@ -65,28 +112,12 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        if let [one] = bufs {
-            return self.file.write_all_at(one, offset);
-        }
-        let mut position = offset;
-        // A vector has at most 1024 slices (IOV_MAX on Linux).
-        for group in bufs.chunks(1024) {
-            let want: usize = group.iter().map(|b| b.len()).sum();
-            let wrote = rustix::io::pwritev(&self.file, group, position)?;
-            if wrote < want {
-                // A short vectored write is rare (signals, quota); finish it piece by piece.
-                let mut skip = wrote;
-                let mut at = position + wrote as u64;
-                for piece in group {
-                    let rest = piece.get(skip..).unwrap_or(&[]);
-                    skip = skip.saturating_sub(piece.len());
-                    self.file.write_all_at(rest, at)?;
-                    at += rest.len() as u64;
-                }
-            }
-            position += want as u64;
-        }
-        Ok(())
+        self.write(bufs, offset, ReadWriteFlags::empty())
+    }
+
+    /// With RWF_DSYNC: `fdatasync` would wait for all that a CP is writing to the same file.
+    fn write_durable(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.write(bufs, offset, ReadWriteFlags::DSYNC)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -61,6 +61,20 @@ impl FsInfo {
         FSINFO_BLOCKS + 2 * self.log_half_blocks
     }
 
+    /// Fills the NVLOG's place with zeros, so that a flush of the log never waits for the host to find blocks.
+    pub(crate) fn format_log(&self, disk: &dyn Disk) -> Result<()> {
+        let zeros = vec![0; BLOCK_SIZE * 256];
+        let end = self.first_data();
+        let mut block = FSINFO_BLOCKS;
+        while block < end {
+            let count = (end - block).min(256);
+            let part = &zeros[..usize::try_from(count).unwrap_or(0) * BLOCK_SIZE];
+            disk.write_at(&[std::io::IoSlice::new(part)], block * BLOCK_SIZE_U64)?;
+            block += count;
+        }
+        Ok(())
+    }
+
     /// Blocks for data and metadata.
     pub(crate) fn data_blocks(&self) -> u64 {
         self.blocks - self.first_data()

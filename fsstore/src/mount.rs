@@ -55,6 +55,7 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
 /// Formats `disk` with an empty volume and mounts it.
 pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Shared> {
     let info = new_info(spec, Role::Volume)?;
+    info.format_log(&*disk)?;
     let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
     let map = Tree { height: map_height(info.blocks), root: Slot::Hole };
     let shared = assemble(io, info, map, Vec::new(), tuning)?;

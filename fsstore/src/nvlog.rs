@@ -1,7 +1,8 @@
 //! The NVLOG: operations acknowledged since the last consistency point, in a fixed place of the volume, in two halves.
 //!
 //! Records gather in memory; one *batch* takes all of them to disk with one write and one flush, which also
-//! makes the data blocks durable that the records point to: they were written before. A CP switches halves when it
+//! makes the data blocks durable that the records point to: they were written before. A batch that points to no
+//! blocks makes only itself durable and waits for nothing else that goes to the disk. A CP switches halves when it
 //! freezes the state, and frees the old half when it is durable.
 //!
 //! ```text
@@ -41,6 +42,8 @@ pub(crate) struct Log {
 
 struct Inner {
     pending: Vec<u8>,
+    /// Whether a pending record points to blocks that no flush has covered.
+    points: bool,
     /// Newest record in `pending` or before.
     appended: Lsn,
     durable: Lsn,
@@ -73,6 +76,7 @@ impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, info: &FsInfo, lsn: Lsn) -> Log {
         let inner = Inner {
             pending: Vec::new(),
+            points: false,
             appended: lsn,
             durable: lsn,
             wanted: Lsn(0),
@@ -101,6 +105,7 @@ impl Log {
         let mut inner = self.inner.lock();
         record.encode(&mut inner.pending);
         inner.appended = record.lsn;
+        inner.points |= record.points_to_blocks();
         if inner.pending.len() >= LAZY_BYTES {
             self.work.notify_one();
         }
@@ -140,6 +145,7 @@ impl Log {
             return Ok(());
         }
         let mut payload = std::mem::take(&mut inner.pending);
+        let points = std::mem::take(&mut inner.points);
         let (seq, lsn) = (inner.next_seq, inner.appended);
         let blocks = blocks_for(payload.len());
         let first = FSINFO_BLOCKS + u64::from(inner.half) * self.half_blocks + inner.next_block;
@@ -152,10 +158,12 @@ impl Log {
 
         let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
         payload.resize(padded - HEAD, 0);
-        let outcome = self
-            .disk
-            .write_at(&[IoSlice::new(&head), IoSlice::new(&payload)], first * BLOCK_SIZE_U64)
-            .and_then(|()| self.disk.flush());
+        let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let outcome = if points {
+            self.disk.write_at(&slices, first * BLOCK_SIZE_U64).and_then(|()| self.disk.flush())
+        } else {
+            self.disk.write_durable(&slices, first * BLOCK_SIZE_U64)
+        };
 
         let mut inner = self.inner.lock();
         inner.flushing = false;

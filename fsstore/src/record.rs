@@ -113,6 +113,12 @@ fn take_name(input: &mut Reader<'_>) -> Bytes {
 }
 
 impl Record {
+    /// Whether it counts on blocks that were written before it.
+    pub(crate) fn points_to_blocks(&self) -> bool {
+        let blocks = |piece: &Piece| matches!(piece, Piece::Blocks { .. });
+        matches!(&self.act, Act::Write(write) if write.pieces.iter().any(blocks))
+    }
+
     /// Appends the record, length first.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();

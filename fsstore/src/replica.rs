@@ -30,6 +30,7 @@ impl Replica {
     /// The disk's, and [`FsError::Format`] for a volume that is too small.
     pub fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec) -> Result<Replica> {
         let mut info = new_info(spec, Role::Replica)?;
+        info.format_log(&*disk)?;
         info.write(&*disk)?;
         Ok(Replica { disk, info: Mutex::new(info) })
     }

@@ -8,18 +8,23 @@
 //!
 //! Any error before the end latches the volume: the old image and the log are whole on disk.
 
+mod map;
+mod table;
+mod writeout;
+
+use self::map::{mark_all, write_map};
+use self::table::{plan_table, write_table};
+use self::writeout::{Writeout, home_of};
 use crate::blockmap::{self, DiffRuns};
 use crate::error::{FsError, Result};
-use crate::fsinfo::{FsInfo, SNAPSHOTS_MAX, SnapEntry, encode_table};
-use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, InodeNum, SnapshotId, Vbn};
+use crate::fsinfo::{FsInfo, SNAPSHOTS_MAX, SnapEntry};
+use crate::ids::{BLOCK_SIZE_U64, CpNumber, InodeNum, SnapshotId, Vbn};
 use crate::inode::{self, Inode};
-use crate::io::{Io, WriteBatch};
-use crate::layout::{BlockPtr, FANOUT, ImageRoot, Page, TreeRoot, checksum};
+use crate::io::Io;
+use crate::layout::{ImageRoot, TreeRoot};
 use crate::op::Time;
 use crate::shared::Shared;
-use crate::tree::{Body, Edit, Ledger, Node, Origin, Slot, Tree, encode_index, page_from};
-use crate::walloc::Walloc;
-use parking_lot::Mutex;
+use crate::tree::{Edit, Ledger, Tree};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,96 +54,9 @@ struct Frozen {
     log_seq: u64,
 }
 
-/// Writes nodes to new blocks and keeps account of blocks.
-struct Writeout<'a> {
-    io: &'a Io,
-    walloc: &'a Mutex<Walloc>,
-    batch: WriteBatch<'a>,
-    spare: (Vbn, u64),
-    taken: Vec<Vbn>,
-    freed: Vec<Vbn>,
-}
-
 /// Shortest run of freed blocks that is given back to the host (1 MiB): shorter ones are soon used again, and each
 /// costs a system call.
 const DISCARD_BLOCKS: u64 = 256;
-/// Blocks taken from the allocator at once.
-const SPARE_BLOCKS: u64 = 256;
-
-impl Writeout<'_> {
-    fn alloc(&mut self) -> Result<Vbn> {
-        if self.spare.1 == 0 {
-            self.spare = self.walloc.lock().alloc_run(self.io, SPARE_BLOCKS)?.ok_or(FsError::NoSpace)?;
-        }
-        let vbn = self.spare.0;
-        self.spare = (Vbn(vbn.0 + 1), self.spare.1 - 1);
-        self.taken.push(vbn);
-        Ok(vbn)
-    }
-
-    fn give_back_spare(&mut self) {
-        let (start, count) = std::mem::replace(&mut self.spare, (Vbn(0), 0));
-        self.walloc.lock().unalloc(start, count);
-    }
-
-    fn free_origin(&mut self, origin: &Origin) {
-        match origin {
-            Origin::Nothing => {}
-            Origin::Block(vbn) => self.freed.push(*vbn),
-            Origin::Frozen(node) => self.freed.push(home_of(node)),
-        }
-    }
-
-    /// Puts a page to a new block.
-    fn put(&mut self, vbn: Vbn, page: Arc<Page>) -> Result<BlockPtr> {
-        let ptr = BlockPtr { vbn, sum: checksum(&page[..]) };
-        self.batch.push(vbn, page)?;
-        Ok(ptr)
-    }
-
-    /// Writes what is dirty under `slot`; gives where it stands.
-    fn flush(&mut self, slot: &Slot, level: u8, metadata: bool) -> Result<BlockPtr> {
-        let node = match slot {
-            Slot::Hole => return Ok(BlockPtr::HOLE),
-            Slot::Disk(ptr) => return Ok(*ptr),
-            Slot::Mem(node) => node,
-        };
-        if let Some(ptr) = node.home.get() {
-            return Ok(*ptr);
-        }
-        let page = match &node.body {
-            Body::Data(page) => page.clone(),
-            Body::Index(slots) => {
-                let mut children = [BlockPtr::HOLE; FANOUT];
-                for (child, below) in children.iter_mut().zip(slots.iter()) {
-                    *child = self.flush(below, level.saturating_sub(1), metadata)?;
-                }
-                Arc::new(encode_index(&children))
-            }
-        };
-        let vbn = self.alloc()?;
-        self.free_origin(&node.origin);
-        let ptr = self.put(vbn, page.clone())?;
-        if metadata || level > 0 {
-            self.io.remember(ptr, page);
-        }
-        settle(node, ptr);
-        Ok(ptr)
-    }
-
-    fn flush_tree(&mut self, tree: &Tree, metadata: bool) -> Result<TreeRoot> {
-        Ok(TreeRoot { height: tree.height, ptr: self.flush(&tree.root, tree.height, metadata)? })
-    }
-}
-
-fn settle(node: &Node, ptr: BlockPtr) {
-    assert!(node.home.set(ptr).is_ok(), "a node is written once");
-}
-
-fn home_of(node: &Node) -> Vbn {
-    node.home.get().expect("a frozen node was written by the CP before this one").vbn
-}
-
 impl Shared {
     /// Takes a CP, with a change of the snapshot table if asked for.
     pub(crate) fn checkpoint(&self, committed: &mut Committed, change: &TableChange) -> Result<CpNumber> {
@@ -190,14 +108,7 @@ impl Shared {
         change: &TableChange,
     ) -> Result<CpNumber> {
         let io = &*self.io;
-        let mut out = Writeout {
-            io,
-            walloc: &self.walloc,
-            batch: WriteBatch::new(&*io.disk),
-            spare: (Vbn(0), 0),
-            taken: Vec::new(),
-            freed: std::mem::take(&mut frozen.ledger.freed),
-        };
+        let mut out = Writeout::new(io, &self.walloc, std::mem::take(&mut frozen.ledger.freed));
         out.freed.extend(frozen.ledger.freed_frozen.iter().map(|node| home_of(node)));
         let roots = write_inodes(&mut out, &mut frozen)?;
 
@@ -208,7 +119,7 @@ impl Shared {
         let table_blocks = plan_table(&mut out, &committed.info, &snaps, table_changed)?;
 
         let mut map = committed.map.clone();
-        let places = mark_all(&mut map, &mut out, &frozen)?;
+        let places = mark_all(&mut map, &mut out, frozen.generation, &frozen.ledger.allocated)?;
         let allocated =
             frozen.ledger.allocated.iter().map(|(_, len)| len).sum::<u64>() + out.taken.len() as u64;
         let before = committed.info.image.used_blocks;
@@ -354,143 +265,6 @@ fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<HashMap<I
     frozen.image.inofile = out.flush_tree(&frozen.inofile, true)?;
     out.give_back_spare();
     Ok(roots)
-}
-
-/// Takes blocks for the snapshot table, and frees the old one's.
-fn plan_table(out: &mut Writeout<'_>, info: &FsInfo, snaps: &[SnapEntry], changed: bool) -> Result<Vec<Vbn>> {
-    if !changed {
-        return Ok(Vec::new());
-    }
-    let old = Tree::from_root(info.table)?;
-    let mut blocks: Vec<Vbn> = Vec::new();
-    old.for_range(out.io, Fbn(0), u64::from(info.table_len).div_ceil(BLOCK_SIZE as u64), &mut |_, found| {
-        if let crate::tree::Found::Disk(ptr) = found {
-            blocks.push(ptr.vbn);
-        }
-        Ok(())
-    })?;
-    if old.height > 0 {
-        blocks.push(info.table.ptr.vbn);
-    }
-    out.freed.append(&mut blocks);
-    let pages = encode_table(snaps).len().div_ceil(BLOCK_SIZE);
-    let needed = if pages > 1 { pages + 1 } else { pages };
-    let taken = (0..needed).map(|_| out.alloc()).collect();
-    out.give_back_spare();
-    taken
-}
-
-/// Writes the table into the blocks that [`plan_table`] took.
-fn write_table(out: &mut Writeout<'_>, snaps: &[SnapEntry], blocks: &[Vbn]) -> Result<(TreeRoot, u32)> {
-    let bytes = encode_table(snaps);
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let mut children = [BlockPtr::HOLE; FANOUT];
-    let chunks: Vec<_> = bytes.chunks(BLOCK_SIZE).collect();
-    for ((chunk, vbn), child) in chunks.iter().zip(blocks).zip(children.iter_mut()) {
-        *child = out.put(*vbn, page_from(chunk))?;
-    }
-    let root = match blocks {
-        [] => TreeRoot::default(),
-        [_] => TreeRoot { height: 0, ptr: children[0] },
-        [.., last] => TreeRoot { height: 1, ptr: out.put(*last, Arc::new(encode_index(&children)))? },
-    };
-    Ok((root, len))
-}
-
-/// Place of a map node: its level and its number within it.
-type MapPlace = (u8, u64);
-
-/// Step 3: sets and clears bits, and gives every changed map block a place, until none is without.
-fn mark_all(map: &mut Tree, out: &mut Writeout<'_>, frozen: &Frozen) -> Result<HashMap<MapPlace, Vbn>> {
-    let mut ledger = Ledger::default();
-    let mut places: HashMap<MapPlace, Vbn> = HashMap::new();
-    let mark = |map: &mut Tree, ledger: &mut Ledger, vbn: Vbn, used: bool| {
-        let mut edit = Edit { io: out.io, generation: frozen.generation, ledger };
-        blockmap::mark(map, &mut edit, vbn, used)
-    };
-    for (start, len) in &frozen.ledger.allocated {
-        for vbn in start.0..start.0 + len {
-            mark(map, &mut ledger, Vbn(vbn), true)?;
-        }
-    }
-    for vbn in &out.taken {
-        mark(map, &mut ledger, *vbn, true)?;
-    }
-    for vbn in &out.freed {
-        mark(map, &mut ledger, *vbn, false)?;
-    }
-    loop {
-        let mut missing = Vec::new();
-        unplaced(&map.root, map.height, 0, &places, &mut missing);
-        if missing.is_empty() {
-            break;
-        }
-        for (place, old) in missing {
-            let (vbn, _) = out.walloc.lock().alloc_run(out.io, 1)?.ok_or(FsError::NoSpace)?;
-            out.taken.push(vbn);
-            places.insert(place, vbn);
-            let mut edit = Edit { io: out.io, generation: frozen.generation, ledger: &mut ledger };
-            blockmap::mark(map, &mut edit, vbn, true)?;
-            if let Origin::Block(old) = old {
-                out.freed.push(old);
-                blockmap::mark(map, &mut edit, old, false)?;
-            }
-        }
-    }
-    Ok(places)
-}
-
-/// Changed map nodes that have no place yet, with what they replace.
-fn unplaced(
-    slot: &Slot,
-    level: u8,
-    index: u64,
-    places: &HashMap<MapPlace, Vbn>,
-    missing: &mut Vec<(MapPlace, Origin)>,
-) {
-    let Slot::Mem(node) = slot else { return };
-    if let Body::Index(slots) = &node.body {
-        for (child, below) in slots.iter().enumerate() {
-            unplaced(below, level - 1, index * FANOUT as u64 + child as u64, places, missing);
-        }
-    }
-    if !places.contains_key(&(level, index)) {
-        missing.push(((level, index), node.origin.clone()));
-    }
-}
-
-/// Step 4: writes the changed map nodes to their places.
-fn write_map(map: &Tree, out: &mut Writeout<'_>, places: &HashMap<MapPlace, Vbn>) -> Result<TreeRoot> {
-    Ok(TreeRoot { height: map.height, ptr: write_map_node(&map.root, map.height, 0, out, places)? })
-}
-
-fn write_map_node(
-    slot: &Slot,
-    level: u8,
-    index: u64,
-    out: &mut Writeout<'_>,
-    places: &HashMap<MapPlace, Vbn>,
-) -> Result<BlockPtr> {
-    let node = match slot {
-        Slot::Hole => return Ok(BlockPtr::HOLE),
-        Slot::Disk(ptr) => return Ok(*ptr),
-        Slot::Mem(node) => node,
-    };
-    let page = match &node.body {
-        Body::Data(page) => page.clone(),
-        Body::Index(slots) => {
-            let mut children = [BlockPtr::HOLE; FANOUT];
-            for (child, (ptr, below)) in children.iter_mut().zip(slots.iter()).enumerate() {
-                *ptr = write_map_node(below, level - 1, index * FANOUT as u64 + child as u64, out, places)?;
-            }
-            Arc::new(encode_index(&children))
-        }
-    };
-    let vbn = *places.get(&(level, index)).expect("every changed map node was given a place");
-    let ptr = out.put(vbn, page.clone())?;
-    out.io.remember(ptr, page);
-    settle(node, ptr);
-    Ok(ptr)
 }
 
 /// Which of the freed blocks the newest snapshot holds. A block is in a run of neighbouring snapshots, and the

@@ -1,0 +1,222 @@
+//! File handles: what a client holds to name a file for as long as the file lives.
+//! A handle is valid on every node that holds its volume and the vserver's [`HandleKey`]; it keeps no state
+//! anywhere. Must not know any protocol's types: NFSv3 and NFSv4 carry the same 48 bytes.
+
+use aws_lc_rs::{constant_time, hmac};
+use fsstore::{FileId, Generation, InodeNum};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// Bytes of a file handle. NFSv3 allows 64, NFSv4 128.
+pub const HANDLE_LEN: usize = 48;
+
+const VERSION: u8 = 1;
+const MAC_LEN: usize = 16;
+const SIGNED_LEN: usize = HANDLE_LEN - MAC_LEN;
+
+/// Names a volume in file handles: the first 8 bytes of its UUID, big-endian. Also the NFS fsid.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct VolumeId(pub u64);
+
+impl VolumeId {
+    /// The id of the volume with this UUID.
+    pub fn of(volume: Uuid) -> Self {
+        VolumeId(volume.as_u64_pair().0)
+    }
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The vserver's secret that file handles are signed with. It moves with the vserver.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "[u8; 32]", into = "[u8; 32]")]
+pub struct HandleKey {
+    secret: [u8; 32],
+    /// The same, as HMAC wants it: every call of every client needs it.
+    ready: hmac::Key,
+}
+
+impl HandleKey {
+    /// A new random key.
+    pub fn generate() -> Self {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).expect("the operating system's random numbers never fail");
+        HandleKey::from_bytes(key)
+    }
+
+    /// The key with these bytes, e.g. from the configuration store.
+    pub fn from_bytes(secret: [u8; 32]) -> Self {
+        HandleKey { secret, ready: hmac::Key::new(hmac::HMAC_SHA256, &secret) }
+    }
+
+    /// The secret itself, to be stored or sent to the vserver's next home.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    fn mac(&self, signed: &[u8]) -> [u8; MAC_LEN] {
+        let tag = hmac::sign(&self.ready, signed);
+        let mut mac = [0; MAC_LEN];
+        mac.copy_from_slice(&tag.as_ref()[..MAC_LEN]);
+        mac
+    }
+}
+
+impl From<[u8; 32]> for HandleKey {
+    fn from(secret: [u8; 32]) -> Self {
+        HandleKey::from_bytes(secret)
+    }
+}
+
+impl From<HandleKey> for [u8; 32] {
+    fn from(key: HandleKey) -> Self {
+        key.secret
+    }
+}
+
+impl PartialEq for HandleKey {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.secret, &other.secret).is_ok()
+    }
+}
+
+impl Eq for HandleKey {}
+
+impl fmt::Debug for HandleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandleKey(..)")
+    }
+}
+
+/// Why bytes are not a handle of this vserver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HandleError {
+    /// Not made by this vserver: wrong length, version or signature.
+    #[error("not a file handle")]
+    Bad,
+    /// A handle of another vserver.
+    #[error("file handle of another vserver")]
+    OtherVserver,
+}
+
+/// What a file handle says.
+///
+/// ```text
+/// 0        1        4             12          20       28           32     48
+/// | version| zeros  | vserver tag | volume id | inode  | generation | MAC  |
+/// ```
+/// The vserver tag is the first 8 bytes of its UUID, the MAC the first 16 bytes of HMAC-SHA256 over the 32
+/// bytes before it. Numbers are big-endian.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FileHandle {
+    /// The volume that the file is in.
+    pub volume: VolumeId,
+    /// The file.
+    pub file: FileId,
+}
+
+impl FileHandle {
+    /// The handle's bytes.
+    pub fn seal(&self, vserver: Uuid, key: &HandleKey) -> [u8; HANDLE_LEN] {
+        let mut out = [0; HANDLE_LEN];
+        out[0] = VERSION;
+        out[4..12].copy_from_slice(&tag_of(vserver));
+        out[12..20].copy_from_slice(&self.volume.0.to_be_bytes());
+        out[20..28].copy_from_slice(&self.file.ino.0.to_be_bytes());
+        out[28..32].copy_from_slice(&self.file.generation.0.to_be_bytes());
+        let mac = key.mac(&out[..SIGNED_LEN]);
+        out[SIGNED_LEN..].copy_from_slice(&mac);
+        out
+    }
+
+    /// Reads a handle that a client sent.
+    ///
+    /// # Errors
+    /// [`HandleError`]. A handle that another vserver signed can't be told from a forged one by its
+    /// signature, so the tag decides between the two errors; neither reveals anything.
+    pub fn open(bytes: &[u8], vserver: Uuid, key: &HandleKey) -> Result<FileHandle, HandleError> {
+        let bytes: &[u8; HANDLE_LEN] = bytes.try_into().map_err(|_| HandleError::Bad)?;
+        if bytes[..4] != [VERSION, 0, 0, 0] {
+            return Err(HandleError::Bad);
+        }
+        if bytes[4..12] != tag_of(vserver) {
+            return Err(HandleError::OtherVserver);
+        }
+        let mac = key.mac(&bytes[..SIGNED_LEN]);
+        constant_time::verify_slices_are_equal(&mac, &bytes[SIGNED_LEN..]).map_err(|_| HandleError::Bad)?;
+        let mut fields = &bytes[12..];
+        let file = |ino, generation| FileId { ino: InodeNum(ino), generation: Generation(generation) };
+        let volume = VolumeId(bytes::Buf::get_u64(&mut fields));
+        let ino = bytes::Buf::get_u64(&mut fields);
+        Ok(FileHandle { volume, file: file(ino, bytes::Buf::get_u32(&mut fields)) })
+    }
+}
+
+fn tag_of(vserver: Uuid) -> [u8; 8] {
+    vserver.as_u64_pair().0.to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLE: FileHandle = FileHandle {
+        volume: VolumeId(0x0102_0304_0506_0708),
+        file: FileId { ino: InodeNum(0x1112_1314), generation: Generation(9) },
+    };
+
+    fn vserver() -> Uuid {
+        Uuid::from_u128(0xaabb_ccdd_0000_0000_0000_0000_0000_0001)
+    }
+
+    #[test]
+    fn the_layout_is_fixed() {
+        let bytes = HANDLE.seal(vserver(), &HandleKey::from_bytes([1; 32]));
+        let expected = [
+            1, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
+            0x13, 0x14, 0, 0, 0, 9,
+        ];
+        assert_eq!(bytes[..32], expected);
+    }
+
+    #[test]
+    fn a_handle_is_valid_wherever_the_key_is() {
+        let key = HandleKey::generate();
+        let copy = HandleKey::from_bytes(key.to_bytes());
+        assert_eq!(FileHandle::open(&HANDLE.seal(vserver(), &key), vserver(), &copy), Ok(HANDLE));
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let key = HandleKey::generate();
+        let good = HANDLE.seal(vserver(), &key);
+        for bit in 0..HANDLE_LEN * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let expected =
+                if (4..12).contains(&(bit / 8)) { HandleError::OtherVserver } else { HandleError::Bad };
+            assert_eq!(FileHandle::open(&bad, vserver(), &key), Err(expected), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_and_keys_are_refused() {
+        let key = HandleKey::generate();
+        let good = HANDLE.seal(vserver(), &key);
+        for len in [0, 1, 32, 47] {
+            assert_eq!(FileHandle::open(&good[..len], vserver(), &key), Err(HandleError::Bad));
+        }
+        assert_eq!(FileHandle::open(&[0; 64], vserver(), &key), Err(HandleError::Bad));
+        assert_eq!(FileHandle::open(&good, vserver(), &HandleKey::generate()), Err(HandleError::Bad));
+    }
+
+    #[test]
+    fn the_key_is_not_printed() {
+        assert_eq!(format!("{:?}", HandleKey::generate()), "HandleKey(..)");
+    }
+}

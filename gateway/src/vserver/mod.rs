@@ -1,0 +1,91 @@
+//! Everything that a protocol may see of a virtual server.
+//!
+//! Protocol folders import this, the store, and what they share among themselves. This module knows no protocol's
+//! wire types, no configuration store, no migration: those who know them build a [`Vserver`] and change its parts.
+
+mod exports;
+mod gate;
+mod namespace;
+mod qos;
+
+pub use crate::handle::VolumeId;
+pub use exports::{
+    ANON_ID_DEFAULT, ExportAccess, ExportPolicies, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash,
+    parse_client,
+};
+pub use gate::{Gate, GateClosed, GatePass, PARK_LIMIT_DEFAULT};
+pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_path};
+pub use qos::{Qos, QosCounters, WRITE_LIMIT_MIN};
+
+use crate::handle::HandleKey;
+use crate::rpc::drc::ReplyCache;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A virtual server that is served here. Always in an [`Arc`].
+#[derive(Debug)]
+pub struct Vserver {
+    /// Its name.
+    pub name: String,
+    /// Its identity, the same wherever it moves.
+    pub uuid: Uuid,
+    /// Every request passes it.
+    pub gate: Gate,
+    /// Write throttle and counters.
+    pub qos: Qos,
+    /// First answers to calls that must not be run twice; moves with the vserver.
+    pub reply_cache: ReplyCache,
+    handle_key: HandleKey,
+    write_verifier: [u8; 8],
+    namespace: ArcSwap<Namespace>,
+    exports: ArcSwap<ExportPolicies>,
+}
+
+impl Vserver {
+    /// A vserver with an open gate, no volumes and no export policies.
+    pub fn new(name: &str, uuid: Uuid, handle_key: HandleKey, write_verifier: [u8; 8]) -> Arc<Self> {
+        Arc::new(Vserver {
+            name: name.to_owned(),
+            uuid,
+            gate: Gate::new(),
+            qos: Qos::new(),
+            reply_cache: ReplyCache::default(),
+            handle_key,
+            write_verifier,
+            namespace: ArcSwap::default(),
+            exports: ArcSwap::default(),
+        })
+    }
+
+    /// The secret that signs file handles; moves with the vserver.
+    pub fn handle_key(&self) -> &HandleKey {
+        &self.handle_key
+    }
+
+    /// The write verifier (RFC 1813 §3.3.7): moves with the vserver, and is another one after a restart that may
+    /// have lost UNSTABLE writes.
+    pub fn write_verifier(&self) -> [u8; 8] {
+        self.write_verifier
+    }
+
+    /// The tree as it is now. Take it once per request.
+    pub fn namespace(&self) -> Arc<Namespace> {
+        self.namespace.load_full()
+    }
+
+    /// The export policies as they are now.
+    pub fn exports(&self) -> Arc<ExportPolicies> {
+        self.exports.load_full()
+    }
+
+    /// Swaps the tree; requests that began before keep theirs.
+    pub fn set_namespace(&self, namespace: Namespace) {
+        self.namespace.store(Arc::new(namespace));
+    }
+
+    /// Swaps the export policies.
+    pub fn set_exports(&self, exports: ExportPolicies) {
+        self.exports.store(Arc::new(exports));
+    }
+}
