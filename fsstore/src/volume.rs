@@ -229,9 +229,10 @@ impl Volume {
 
     fn log_and_apply(&self, cx: &Context, op: &Op, direct: Option<Direct>) -> Result<Done> {
         let shared = &*self.shared;
+        // In a volume of many small gaps each block of a direct write is a run of its own: 32 bytes of log.
         let (bytes, cost) = match (op, &direct) {
             (Op::Write { data, .. }, None) => (data.len() + RECORD_OVERHEAD, ops::cost(op)),
-            (Op::Write { data, .. }, Some(_)) => (data.len() / 256 + 3 * RECORD_OVERHEAD, 32),
+            (Op::Write { data, .. }, Some(_)) => (data.len() / 128 + 3 * RECORD_OVERHEAD, 32),
             _ => (RECORD_OVERHEAD, ops::cost(op)),
         };
         let mut st = loop {
@@ -248,12 +249,14 @@ impl Volume {
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
         if let Some(act) = plan.act.take() {
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
-            shared.log.append(&record);
             if let Err(error) = ops::apply(&mut st, &shared.io, &record) {
                 drop(st);
                 shared.latch(&error);
                 return Err(error);
             }
+            // Only what could be applied is logged, or a damaged block would keep the volume from being mounted: replay
+            // would fail as this did. Nobody has seen it before the log has it: the state is still locked.
+            shared.log.append(&record);
         }
         shared.maybe_start_cp(&st);
         ops::outcome(&mut st, &shared.io, plan)

@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod handle;
 pub mod lif;
 pub mod metrics;

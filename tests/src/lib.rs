@@ -3,6 +3,8 @@
 //! Nothing here is part of a node; no other crate may depend on this one.
 
 pub mod crash;
+pub mod faulty_move;
+pub mod ferry;
 pub mod model;
 pub mod pair;
 pub mod random;

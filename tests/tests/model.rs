@@ -64,6 +64,27 @@ fn random_operations_give_what_the_model_gives() {
     for_each_seed(24, run);
 }
 
+/// In a volume that is too small for what is asked of it, everything else still holds.
+#[test]
+fn random_operations_in_a_nearly_full_volume() {
+    for_each_seed(24, |seed| {
+        let bytes = fsstore::VOLUME_BYTES_MIN + (seed % 4) * (1 << 20);
+        let limits =
+            Limits { total_bytes: 64 << 20, file_bytes: 1 << 20, write_bytes: 100_000, ..Limits::WIDE };
+        let mut pair = Pair::new(Random::new(seed, Limits { far: false, ..limits }), bytes)?;
+        pair.may_fill = true;
+        for step in 0..1000 {
+            pair.step().map_err(|wrong| format!("step {step}: {wrong}"))?;
+        }
+        while !pair.snapshots.is_empty() {
+            pair.delete_snapshot()?;
+        }
+        // Whatever filled it, everything can be removed again.
+        pair.may_fill = false;
+        empty(&mut pair)
+    });
+}
+
 fn at(secs: i64) -> Context {
     Context::root(Time { secs, nanos: 0 })
 }

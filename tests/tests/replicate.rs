@@ -6,6 +6,7 @@ use ferry_tests::replicate::{copy, send, send_blocks};
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{Wrong, verify};
 use fsstore::{Context, CreateHow, Op, ROOT, Replica, SetAttrs, Snapshot, Time, Vbn, VolumeSpec};
+use rand::RngExt;
 use std::sync::Arc;
 
 const BYTES: u64 = 32 << 20;
@@ -169,6 +170,65 @@ fn interrupted(seed: u64) -> Result<(), Wrong> {
 #[test]
 fn an_interrupted_update_leaves_the_old_image_or_the_new_one() {
     for_each_seed(4, interrupted);
+}
+
+/// Snapshots that come and go at the source between updates do not disturb the replica.
+#[test]
+fn snapshots_deleted_at_the_source_do_no_harm() {
+    for_each_seed(8, deletions);
+}
+
+fn deletions(seed: u64) -> Result<(), Wrong> {
+    let mut pair = Pair::new(Random::new(seed, Limits::SMALL), BYTES)?;
+    let disk = SimDisk::new(BYTES);
+    let spec = VolumeSpec { uuid: pair.volume.uuid(), size_bytes: BYTES };
+    let replica = Replica::create(disk.clone(), &spec).map_err(wrong)?;
+    let mut base: Option<Snapshot> = None;
+    let mut refused = 0;
+    for round in 0..8 {
+        for n in 0..4 {
+            for _ in 0..25 {
+                pair.mutate()?;
+            }
+            snapshot(&mut pair, &format!("user {round} {n}"))?;
+        }
+        let to = snapshot(&mut pair, &format!("update {round}"))?;
+        // Any but the two that the update is about, also after the new one was taken.
+        for _ in 0..pair.random.rng.random_range(0..6) {
+            let keep = [Some(to.id), base.as_ref().map(|b| b.id)];
+            let others: Vec<_> = (0..pair.snapshots.len())
+                .filter(|n| !keep.contains(&Some(pair.snapshots[*n].0.id)))
+                .collect();
+            let which = *pair.random.pick(&others);
+            let (gone, _) = pair.snapshots.remove(which);
+            pair.volume.snapshot_delete(gone.id).map_err(wrong)?;
+        }
+        for _ in 0..40 {
+            pair.mutate()?;
+        }
+        pair.volume.consistency_point().map_err(wrong)?;
+        if let Err(why) = send(&pair.volume, base.as_ref().map(|b| b.id), to.id, &replica) {
+            if !why.contains("snapshot") {
+                return Err(why);
+            }
+            refused += 1;
+            continue;
+        }
+        base = Some(to);
+        let volume = open(SimDisk::from_image(disk.image(), BYTES))?;
+        let there = volume.snapshots();
+        for snapshot in &there {
+            let (copied, _) =
+                copy(&volume, snapshot, BYTES).map_err(|w| format!("replica's {snapshot:?}: {w}"))?;
+            let model = pair.snapshots.iter().find(|(s, _)| s == snapshot).map(|(_, model)| model);
+            let copied = open(copied)?;
+            match model {
+                Some(model) => verify(&copied, model)?,
+                None => drop(ferry_tests::verify::dump(&copied)?),
+            }
+        }
+    }
+    if refused == 8 { Err("no update was possible".to_owned()) } else { Ok(()) }
 }
 
 /// The cost of an update follows the change, not the volume.
