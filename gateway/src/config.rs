@@ -67,7 +67,7 @@ pub struct PeerConfig {
 pub struct NfsConfig {
     /// Port of NFS on new LIFs.
     pub port: u16,
-    /// Port of MOUNT on new LIFs.
+    /// Port of MOUNT on new LIFs; may be that of NFS.
     pub mount_port: u16,
     /// Port of the portmapper on new LIFs; 0: none. Ports below 1024 need privileges.
     pub portmap_port: u16,
@@ -162,10 +162,6 @@ impl Config {
         if self.nfs.port == 0 || self.nfs.mount_port == 0 {
             return refuse("nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned());
         }
-        let ports = [self.nfs.port, self.nfs.mount_port, self.nfs.portmap_port];
-        if ports[0] == ports[1] || ports[..2].contains(&ports[2]) {
-            return refuse("nfs.port, nfs.mount_port and nfs.portmap_port must differ".to_owned());
-        }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
         }
@@ -224,7 +220,6 @@ mod tests {
         assert!(refused("[nfs]\nprot = 1\n").contains("unknown field `prot`"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:7680\"\n").contains("must be a loopback address"));
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
-        assert!(refused("[nfs]\nport = 20048\n").contains("must differ"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));
         let bad_name = Config::parse("data_dir = \"/x\"\n[cluster]\nname = \"a b\"\n").unwrap_err().to_string();

@@ -17,7 +17,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("ERROR", "error"),
 ];
 
-/// A migration; the only one of the node need not be named.
+/// A migration.
 #[derive(Debug, Args)]
 pub struct Which {
     /// Id, its beginning, or the virtual server's name
@@ -129,7 +129,8 @@ fn tell(client: &Client, which: &Which, action: &str, output: Output) -> anyhow:
     Ok(())
 }
 
-/// The id that a beginning of an id or a vserver's name means. A name means its newest migration.
+/// The id that a beginning of an id or a vserver's name means. A name means its newest migration; one away from
+/// this cluster, which takes commands, comes before one to it.
 fn find(client: &Client, which: &str) -> anyhow::Result<String> {
     let all = client.get("/migrations")?;
     let all = all.as_array().cloned().unwrap_or_default();
@@ -138,8 +139,9 @@ fn find(client: &Client, which: &str) -> anyhow::Result<String> {
     if let [id] = begins.as_slice() {
         return Ok(segment(id));
     }
-    let newest = all.iter().rev().find(|migration| migration["spec"]["vserver"] == which);
-    match newest.and_then(|migration| migration["id"].as_str()) {
+    let of_vserver = || all.iter().rev().filter(|migration| migration["spec"]["vserver"] == which);
+    let away = of_vserver().find(|migration| migration["role"] == "source");
+    match away.or_else(|| of_vserver().next()).and_then(|migration| migration["id"].as_str()) {
         Some(id) => Ok(segment(id)),
         None if begins.len() > 1 => bail!("`{which}` is the beginning of {} migrations' ids", begins.len()),
         None => bail!("there is no migration `{which}`; `ferry migrate list` shows them"),

@@ -1,6 +1,7 @@
-//! The command line. Every command but `serve` and `config` talks REST to a running node; none decides anything.
+//! The command line. Every command but `serve`, `demo` and `config` talks REST to a running node; none decides anything.
 
 mod client;
+mod demo;
 mod export_policy;
 mod lif;
 mod migrate;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
+  ferry demo
   ferry config check ferry.toml
   ferry serve --config ferry.toml
   export FERRY_CONFIG=ferry.toml
@@ -51,6 +53,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a node in the foreground until SIGTERM or SIGINT (needs --config FILE)
     Serve,
+    /// Watch a virtual server under load move between two clusters on this machine; needs nothing, leaves nothing
+    Demo(demo::DemoCommand),
     /// Look at configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -100,6 +104,7 @@ pub enum ConfigCommand {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve => return serve(cli.connection.config.as_deref()),
+        Command::Demo(command) => return demo::run(command, cli.output),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             cli.output.done(&format!("{}: good (cluster {})", file.display(), config.cluster.name));
@@ -110,7 +115,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let client = Client::new(&cli.connection)?;
     let output = cli.output;
     match cli.command {
-        Command::Serve | Command::Config(_) => Ok(()),
+        Command::Serve | Command::Demo(_) | Command::Config(_) => Ok(()),
         Command::Vserver(command) => vserver::run(command, &client, output),
         Command::Volume(command) => volume::run(command, &client, output),
         Command::Snapshot(command) => snapshot::run(command, &client, output),

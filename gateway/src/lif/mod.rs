@@ -5,6 +5,7 @@
 mod address;
 
 use crate::store::LifRecord;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -89,7 +90,8 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
         _ => None,
     };
     let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), added };
-    let ports = [lif.ports.nfs, lif.ports.mount, lif.ports.portmap];
+    // One port may be several programs'.
+    let ports = BTreeSet::from([lif.ports.nfs, lif.ports.mount, lif.ports.portmap]);
     for port in ports.into_iter().filter(|port| *port != 0) {
         let address = SocketAddr::new(ip, port);
         match bind(address).await {

@@ -162,8 +162,8 @@ fn check_taken(record: &VserverRecord, placeholder: &Placeholder) -> Result<()> 
     match &record.ownership.state {
         OwnershipState::Placeholder { migration, .. } if *migration == placeholder.id.0 => Ok(()),
         OwnershipState::Relinquished { to } => Err(ClusterError::Conflict(format!(
-            "the copy of vserver `{}` from before it moved to `{to}` is still here; remove it with `ferry migrate \
-             cleanup`",
+            "the destination still has the copy of vserver `{0}` from before it moved to `{to}`; remove it there with \
+             `ferry migrate cleanup {0}`, then resume or start again",
             record.name
         ))),
         state => Err(ClusterError::Conflict(format!(
