@@ -1,6 +1,8 @@
 //! Whole migrations between two clusters in one process: real volumes under a writer, real links, links cut
 //! and either side stopped at every step.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod common;
 
 use common::{Client, Host, Node, once, verify};

@@ -28,12 +28,15 @@ pub(super) enum LinkEvent {
     Down(String),
 }
 
+/// An event with the number of the stream that it is about.
+pub(super) type Numbered = (u64, LinkEvent);
+
 /// Serves one control stream until it breaks. Events carry `generation`, so that those of a stream that was
 /// replaced can be told apart.
 pub(super) async fn run(
     stream: PeerStream,
     generation: u64,
-    events: &mpsc::Sender<(u64, LinkEvent)>,
+    events: &mpsc::Sender<Numbered>,
     clock: Clock,
     stop: &CancellationToken,
 ) {
@@ -54,7 +57,7 @@ async fn serve(
     stream: PeerStream,
     generation: u64,
     mut outgoing: mpsc::Receiver<Message>,
-    events: &mpsc::Sender<(u64, LinkEvent)>,
+    events: &mpsc::Sender<Numbered>,
     clock: Clock,
     cut: &CancellationToken,
 ) -> Result<(), ProtocolError> {
@@ -114,7 +117,7 @@ pub(super) async fn maintain(
     id: MigrationId,
     peer: String,
     mut wanted: watch::Receiver<bool>,
-    events: mpsc::Sender<(u64, LinkEvent)>,
+    events: mpsc::Sender<Numbered>,
     stop: CancellationToken,
 ) {
     let mut backoff = BACKOFF.0;

@@ -1,6 +1,6 @@
 //! The destination's driver: does what the destination's machine says.
 
-use super::control::{self, LinkEvent};
+use super::control::{self, LinkEvent, Numbered};
 use super::{Commanded, Shared, Stopped};
 use crate::failpoint::FailAction;
 use crate::link::PeerStream;
@@ -23,7 +23,7 @@ pub(super) struct DestinationDriver {
     commands: mpsc::Receiver<Commanded>,
     show: watch::Sender<Option<Status>>,
     streams: mpsc::Receiver<PeerStream>,
-    link_events: (mpsc::Sender<(u64, LinkEvent)>, mpsc::Receiver<(u64, LinkEvent)>),
+    link_events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
     /// Number of the newest control stream; events of older ones do not count.
     generation: u64,
     link: Option<(mpsc::Sender<Message>, CancellationToken)>,

@@ -1,6 +1,6 @@
 //! The source's driver: does what the source's machine says.
 
-use super::control::{self, LinkEvent};
+use super::control::{self, LinkEvent, Numbered};
 use super::{Commanded, DATA_STREAMS, Shared, Stopped};
 use crate::failpoint::FailAction;
 use crate::link::PeerStream;
@@ -10,6 +10,7 @@ use crate::model::{Epoch, MigrationId, Status};
 use crate::ports::{HostError, SourceVolume};
 use crate::protocol::Stream;
 use crate::sender::{self, Progress, Round, SendError};
+use fsstore::FsError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct SourceDriver {
     show: watch::Sender<Option<Status>>,
     /// Results of actions that run beside this task.
     events: (mpsc::Sender<SourceEvent>, mpsc::Receiver<SourceEvent>),
-    link_events: (mpsc::Sender<(u64, LinkEvent)>, mpsc::Receiver<(u64, LinkEvent)>),
+    link_events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
     link: Option<(mpsc::Sender<Message>, CancellationToken)>,
     wanted: watch::Sender<bool>,
     /// Kept between rounds, so that the last one need not connect.
@@ -383,26 +384,38 @@ impl SourceDriver {
     }
 
     fn drop_snapshots(&mut self, keep_from: u32) {
-        let (host, vserver) = (self.shared.ports.source.clone(), self.vserver.clone());
-        let (prefix, id) = (self.id.snapshot_prefix(), self.id);
+        let (host, vserver, id) = (self.shared.ports.source.clone(), self.vserver.clone(), self.id);
         // Not awaited: nothing depends on it, and what stays behind goes with the next round.
         tokio::spawn(async move {
             let Ok(volumes) = host.volumes(&vserver).await else { return };
-            let work = move || {
-                for source in volumes {
-                    for snapshot in source.volume.snapshots() {
-                        let number = snapshot.name.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok());
-                        if number.is_some_and(|number| number < keep_from)
-                            && let Err(error) = source.volume.snapshot_delete(snapshot.id)
-                        {
-                            tracing::warn!(%id, name = snapshot.name, %error, "deleting a snapshot");
-                        }
-                    }
+            // A transfer that was just given up may hold a snapshot for another moment.
+            for _ in 0..20 {
+                let (volumes, prefix) = (volumes.clone(), id.snapshot_prefix());
+                let work = move || drop_snapshots(&volumes, &prefix, keep_from);
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => tracing::debug!(%id, %error, "deleting a snapshot"),
+                    Err(error) => tracing::error!(%id, %error, "deleting snapshots"),
                 }
-            };
-            noted(id, "drop_snapshots", tokio::task::spawn_blocking(work).await.map_err(HostError::new));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            tracing::warn!(%id, "snapshots of the migration stay behind");
         });
     }
+}
+
+/// Deletes the snapshots of rounds before `keep_from`. Blocks.
+fn drop_snapshots(volumes: &[SourceVolume], prefix: &str, keep_from: u32) -> Result<(), FsError> {
+    let mut result = Ok(());
+    for source in volumes {
+        for snapshot in source.volume.snapshots() {
+            let number = snapshot.name.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
+            if number.is_some_and(|number| number < keep_from) {
+                result = result.and(source.volume.snapshot_delete(snapshot.id));
+            }
+        }
+    }
+    result
 }
 
 async fn transfer(

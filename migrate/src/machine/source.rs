@@ -396,19 +396,18 @@ impl SourceMachine {
             (Message::Activated { epoch }, Phase::Activate) if epoch == self.record.epoch.next() => {
                 self.on_activated(now_ms);
             }
-            (Message::Completed, Phase::Completed) | (Message::Discarded, Phase::Aborted) => {
-                if !self.record.settled {
-                    self.request = None;
-                    self.record.settled = true;
-                    self.persist();
-                }
-            }
-            (Message::Refused { reason }, phase)
-                if !self.record.is_past_edge() && phase != Phase::Aborted =>
+            (Message::Completed, Phase::Completed) | (Message::Discarded, Phase::Aborted)
+                if !self.record.settled =>
             {
-                if phase != Phase::Paused && phase != Phase::Failed {
-                    self.fail(format!("the destination refused: {reason}"), now_ms);
-                }
+                self.request = None;
+                self.record.settled = true;
+                self.persist();
+            }
+            (
+                Message::Refused { reason },
+                Phase::Setup | Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Cutover,
+            ) => {
+                self.fail(format!("the destination refused: {reason}"), now_ms);
             }
             _ => {}
         }

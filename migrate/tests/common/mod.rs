@@ -1,6 +1,7 @@
 //! Two clusters in one process: real volumes in files, real TLS over loopback, and everything else of a
 //! gateway as small as it can be. Crashing one keeps what is durable and forgets the rest.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use fsstore::{
     Context, CreateHow, FileDisk, FileId, Op, ROOT, Replica, SetAttrs, Time, Tuning, Volume, VolumeSpec,
