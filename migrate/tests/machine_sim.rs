@@ -72,6 +72,8 @@ struct World {
     due: BTreeMap<(u64, u64), Due>,
     sequence: u64,
     faults: bool,
+    /// How rare interference is.
+    calm: u64,
     link: Option<u32>,
     generations: u32,
     // Source.
@@ -104,6 +106,7 @@ impl World {
         spec.cutover_window_ms = 2_000;
         spec.auto_cutover = !rng.one_in(4);
         spec.attempts_max = 2 + u32::try_from(rng.below(4)).unwrap();
+        let calm = 1_000 << rng.below(6);
         let id = MigrationId(uuid::Uuid::from_u128(u128::from(seed)));
         World {
             rng,
@@ -111,6 +114,7 @@ impl World {
             due: BTreeMap::new(),
             sequence: 0,
             faults: true,
+            calm,
             link: None,
             generations: 0,
             source: Some(SourceMachine::start(id, spec, 1_000)),
@@ -176,7 +180,7 @@ impl World {
     }
 
     fn interfere(&mut self) {
-        match self.rng.below(3_000) {
+        match self.rng.below(self.calm) {
             0..6 if self.source_journal.is_some() && self.source.is_some() => self.crash_source(),
             6..12 => self.crash_destination(),
             12..22 => self.cut(),
@@ -207,7 +211,7 @@ impl World {
         }
         let (source, destination) = (self.source_incarnation, self.destination_incarnation);
         // Either side notices in its own time; the transfer breaks.
-        let (a, b) = (self.delay(), self.delay());
+        let (a, b) = (self.rng.below(60), self.rng.below(60));
         self.at(a, Due::ToSource(source, SourceEvent::LinkDown("cut".to_owned())));
         self.at(b, Due::ToDestination(destination, DestinationEvent::LinkDown("cut".to_owned())));
         if let Some(token) = self.transfer.take() {
@@ -220,7 +224,7 @@ impl World {
         self.source = None;
         self.source_incarnation += 1;
         (self.frozen, self.freezing, self.limit, self.transfer) = (false, None, None, None);
-        let delay = self.rng.below(2_000);
+        let delay = self.rng.below(300);
         self.at(delay, Due::RestartSource);
     }
 
@@ -228,7 +232,7 @@ impl World {
         if self.destination.take().is_some() {
             self.cut();
             self.destination_incarnation += 1;
-            let delay = self.rng.below(2_000);
+            let delay = self.rng.below(300);
             self.at(delay, Due::RestartDestination);
         }
     }
@@ -238,7 +242,7 @@ impl World {
         let pending = self.due.values().any(|due| matches!(due, Due::LinkUp));
         if wanted && self.link.is_none() && self.destination.is_some() && !pending {
             // After both sides have noticed the last break.
-            self.at(4_000, Due::LinkUp);
+            self.at(100, Due::LinkUp);
         } else if !wanted && self.link.is_some() && self.source.is_some() {
             self.cut();
         }
@@ -257,8 +261,21 @@ impl World {
         self.at(delay, Due::Deliver { generation, to_source, message });
     }
 
+    /// With nothing left to do, hosts are as the phase says.
+    fn check_quiet_source(&self) {
+        let Some(machine) = &self.source else { return };
+        let phase = machine.record().phase;
+        let cutting = matches!(phase, Phase::Cutover | Phase::Activate | Phase::Completed);
+        assert!(cutting || !self.frozen, "{phase}, and requests wait");
+        assert!(cutting || phase == Phase::AdminCutover || self.limit.is_none(), "{phase}, and throttled");
+        assert_eq!(self.limit, machine.record().write_limit_bytes_per_s, "the record and the limit differ");
+    }
+
     fn act_source(&mut self) -> bool {
-        let Some(action) = self.source.as_mut().and_then(SourceMachine::poll_action) else { return false };
+        let Some(action) = self.source.as_mut().and_then(SourceMachine::poll_action) else {
+            self.check_quiet_source();
+            return false;
+        };
         let delay = self.delay();
         match action {
             SourceAction::Persist(record) => self.source_journal = Some(*record),
@@ -523,7 +540,7 @@ fn broken(token: u64) -> SourceEvent {
 /// How one schedule ended.
 fn run(seed: u64) -> Phase {
     let mut world = World::new(seed);
-    let fault_steps = world.rng.below(30_000);
+    let fault_steps = world.rng.below(10_000);
     for _ in 0..fault_steps {
         world.step();
     }

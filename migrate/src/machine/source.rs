@@ -211,7 +211,10 @@ impl SourceMachine {
         let mut machine = Self::with(record);
         match machine.record.phase {
             Phase::Cutover | Phase::Activate if here => machine.fall_back("the source restarted", now_ms),
-            Phase::Activate => machine.tell_activate(now_ms),
+            Phase::Activate => {
+                machine.lift("the source restarted", now_ms);
+                machine.tell_activate(now_ms);
+            }
             Phase::Setup => machine.prepare(),
             Phase::Completed if !machine.record.settled => machine.retire(),
             Phase::Aborted if !machine.record.settled => machine.tell(Message::Abort, now_ms),
