@@ -752,8 +752,8 @@ impl SourceMachine {
         self.request = None;
         self.record.pause_ms = self.frozen_at_ms.map(|at| now_ms.saturating_sub(at));
         self.record.error = None;
-        self.enter(Phase::Completed, now_ms);
         self.lift("the destination serves", now_ms);
+        self.enter(Phase::Completed, now_ms);
         self.retire();
     }
 
