@@ -1,6 +1,8 @@
 //! Whole migrations between two clusters in one process: real volumes under a writer, real links, links cut
 //! and either side stopped at every step.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod common;
 
 use common::{Client, Host, Node, once, verify};
@@ -114,8 +116,26 @@ async fn a_vserver_moves_under_load() {
         assert_eq!(source.volume.snapshots(), [], "snapshots of the migration stay behind");
     }
     pair.arrived(client);
+    assert!(pair.from.migrator.command(id, Command::Pause).await.is_err());
     pair.from.migrator.command(id, Command::Cleanup).await.unwrap();
     assert!(pair.from.migrator.command(id, Command::Abort).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_are_throttled_in_steps_and_never_for_longer_than_the_move() {
+    let pair = pair(Failpoints::off(), Failpoints::off()).await;
+    let client = pair.client();
+    // A goal that only a nearly idle writer meets.
+    let id = pair.from.migrator.start(MigrationSpec { pause_target_ms: 2, ..spec() }).await.unwrap();
+    let record = pair.ends(id).await.record;
+    assert_eq!(record.phase, Phase::Completed, "{:?}", record.error);
+    let limits: Vec<_> = record.throttle_steps.iter().map(|step| step.limit_bytes_per_s).collect();
+    eprintln!("{limits:?}, {}", record.throttle_steps[0].reason);
+    let (last, steps) = limits.split_last().unwrap();
+    assert!(!steps.is_empty() && steps.is_sorted_by(|a, b| a > b), "{limits:?}");
+    assert_eq!((*last, record.write_limit_bytes_per_s), (None, None));
+    assert_eq!(*pair.from.host.limit.lock().unwrap(), None);
+    pair.arrived(client);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

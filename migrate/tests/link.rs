@@ -1,5 +1,7 @@
 //! The link: peers with the pinned certificates meet, all others do not.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod common;
 
 use common::Host;

@@ -1,6 +1,7 @@
 //! Two clusters in one process: real volumes in files, real TLS over loopback, and everything else of a
 //! gateway as small as it can be. Crashing one keeps what is durable and forgets the rest.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use fsstore::{
     Context, CreateHow, FileDisk, FileId, Op, ROOT, Replica, SetAttrs, Time, Tuning, Volume, VolumeSpec,
@@ -115,11 +116,8 @@ impl Host {
             let spec = VolumeSpec { uuid, size_bytes: VOLUME_BYTES };
             let disk = FileDisk::create(&self.path(uuid), VOLUME_BYTES).unwrap();
             let volume = Volume::create(Arc::new(disk), &spec, now, tuning()).unwrap();
-            let op = Op::Create {
-                dir: ROOT,
-                name: "data".into(),
-                how: CreateHow::Unchecked(SetAttrs::default()),
-            };
+            let op =
+                Op::Create { dir: ROOT, name: "data".into(), how: CreateHow::Unchecked(SetAttrs::default()) };
             let made = volume.execute(&Context::root(now), op).unwrap();
             files.push((uuid, made.object.after.id));
             let info = VolumeInfo {
@@ -369,9 +367,8 @@ impl Node {
 pub fn once(place: &'static str, action: FailAction) -> (Failpoints, Arc<AtomicBool>) {
     let fired = Arc::new(AtomicBool::new(false));
     let flag = fired.clone();
-    let points = Failpoints::hook(move |at| {
-        (at == place && !flag.swap(true, Ordering::SeqCst)).then_some(action)
-    });
+    let points =
+        Failpoints::hook(move |at| (at == place && !flag.swap(true, Ordering::SeqCst)).then_some(action));
     (points, fired)
 }
 
@@ -397,6 +394,12 @@ impl Client {
                     if host.owns() {
                         number += 1;
                         write_record(host, &files, number, &mut acknowledged);
+                    }
+                    let limit = *host.limit.lock().unwrap();
+                    if let Some(limit) = limit.filter(|_| host.owns()) {
+                        std::thread::sleep(
+                            Duration::from_secs(RECORD as u64) / u32::try_from(limit).unwrap(),
+                        );
                     }
                 }
                 std::thread::sleep(Duration::from_micros(500));
