@@ -122,15 +122,16 @@ impl Cluster {
         }
         for other in self.store.list::<LifRecord>("")? {
             let shared = used(new.ports).into_iter().find(|port| *port != 0 && used(other.ports).contains(port));
-            if other.key() != new.key() && other.address.addr() == new.address.addr() {
-                if let Some(port) = shared {
-                    return Err(ClusterError::Conflict(format!(
-                        "LIF `{}` of vserver `{}` has {} port {port} already",
-                        other.name,
-                        other.vserver,
-                        other.address.addr()
-                    )));
-                }
+            if let Some(port) = shared
+                && other.key() != new.key()
+                && other.address.addr() == new.address.addr()
+            {
+                return Err(ClusterError::Conflict(format!(
+                    "LIF `{}` of vserver `{}` has {} port {port} already",
+                    other.name,
+                    other.vserver,
+                    other.address.addr()
+                )));
             }
         }
         Ok(())

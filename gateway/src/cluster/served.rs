@@ -233,10 +233,12 @@ impl Cluster {
             let name = served.vserver.name.clone();
             let _guard = self.lock(&name).await;
             let serves = self.record(&name).is_ok_and(|record| record.ownership.state.serves());
-            if serves && self.served(&name).is_some_and(|now| Arc::ptr_eq(&now, &served)) {
-                if let Err(error) = self.lifs_up(&served).await {
-                    tracing::error!(vserver = name, %error, "LIFs");
-                }
+            let same = self.served(&name).is_some_and(|now| Arc::ptr_eq(&now, &served));
+            if serves
+                && same
+                && let Err(error) = self.lifs_up(&served).await
+            {
+                tracing::error!(vserver = name, %error, "LIFs");
             }
         }
     }

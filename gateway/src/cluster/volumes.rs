@@ -216,10 +216,10 @@ impl Cluster {
             tx.delete::<VolumeRecord>(&record.key());
             Ok::<(), StoreError>(())
         })?;
-        if let Some(mount) = gone {
-            if let Err(error) = mount.volume.close() {
-                tracing::warn!(volume = record.name, %error, "closing a volume that is being deleted");
-            }
+        if let Some(mount) = gone
+            && let Err(error) = mount.volume.close()
+        {
+            tracing::warn!(volume = record.name, %error, "closing a volume that is being deleted");
         }
         self.remove_image(record.uuid)
     }

@@ -1,6 +1,6 @@
 //! Logical interfaces: bringing an address with its listeners up, and taking it down at once.
 //!
-//! What is served on the listeners is the caller's; this file knows no protocol and no configuration store.
+//! What is served on the listeners is the caller's: this file knows no protocol. It changes no records.
 
 mod address;
 
@@ -119,10 +119,10 @@ impl LifUp {
                 abort.abort();
             }
         }
-        if let Some(added) = self.added.take() {
-            if let Err(error) = address::remove(&added).await {
-                tracing::warn!(%error, "cannot take an address off its interface");
-            }
+        if let Some(added) = self.added.take()
+            && let Err(error) = address::remove(&added).await
+        {
+            tracing::warn!(%error, "cannot take an address off its interface");
         }
     }
 }
