@@ -195,7 +195,8 @@ where
             Frame::Marked(_) => {}
             Frame::Installed(root) if root == to.root_sum => return Ok(done(bytes)),
             Frame::Installed(root) => {
-                let why = format!("volume {}: root {root:#x} there, {:#x} here", source.info.name, to.root_sum);
+                let why =
+                    format!("volume {}: root {root:#x} there, {:#x} here", source.info.name, to.root_sum);
                 return Err(SendError::Fatal(why));
             }
             other => return Err(unexpected(other)),
@@ -249,8 +250,7 @@ where
     }
     let (chunks, mut ready) = mpsc::channel::<Chunk>(READ_AHEAD);
     // Ends when the receiver is dropped, at the latest after one chunk.
-    let reader =
-        tokio::task::spawn_blocking(move || read_blocks(&volume, base, to, diff.next_vbn, &chunks));
+    let reader = tokio::task::spawn_blocking(move || read_blocks(&volume, base, to, diff.next_vbn, &chunks));
     let (mut from, mut into) = tokio::io::split(stream);
     let mut sent = 0;
     let write = async {
@@ -312,8 +312,7 @@ fn read_blocks(
             start += count;
             bytes += count * BLOCK_SIZE_U64;
             if bytes >= BLOCKS_MAX as u64 {
-                let full =
-                    std::mem::replace(&mut chunk, Vec::with_capacity(BLOCKS_MAX + 2 * BLOCKS_HEADER));
+                let full = std::mem::replace(&mut chunk, Vec::with_capacity(BLOCKS_MAX + 2 * BLOCKS_HEADER));
                 if chunks.blocking_send((full, bytes)).is_err() {
                     return Ok(()); // the transfer was given up; its own error says why
                 }

@@ -35,12 +35,30 @@ enum Due {
     ToSource(u32, SourceEvent),
     ToDestination(u32, DestinationEvent),
     /// A message of this link generation.
-    Deliver { generation: u32, to_source: bool, message: Message },
+    Deliver {
+        generation: u32,
+        to_source: bool,
+        message: Message,
+    },
     LinkUp,
-    Snapshot { token: u64, round: u32, last: bool },
-    Install { token: u64, round: u32, generation: u32 },
-    Frozen { incarnation: u32, token: u64 },
-    Relinquished { incarnation: u32, token: u64 },
+    Snapshot {
+        token: u64,
+        round: u32,
+        last: bool,
+    },
+    Install {
+        token: u64,
+        round: u32,
+        generation: u32,
+    },
+    Frozen {
+        incarnation: u32,
+        token: u64,
+    },
+    Relinquished {
+        incarnation: u32,
+        token: u64,
+    },
     RestartSource,
     RestartDestination,
 }
@@ -283,7 +301,9 @@ impl World {
                 assert_eq!(epoch, Epoch(8));
                 self.at(delay, Due::Relinquished { incarnation: self.source_incarnation, token });
             }
-            SourceAction::DropSnapshots { keep_from } => self.snapshots.retain(|round, _| *round >= keep_from),
+            SourceAction::DropSnapshots { keep_from } => {
+                self.snapshots.retain(|round, _| *round >= keep_from)
+            }
             SourceAction::Retire { token } => {
                 assert!(self.serving, "retired before the destination serves");
                 self.to_source(delay, SourceEvent::Retired { token, result: Ok(()) });

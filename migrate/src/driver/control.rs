@@ -20,7 +20,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// What a control stream tells its driver.
 pub(super) enum LinkEvent {
     /// Messages go in here from now on; `cut` breaks the stream.
-    Up { out: mpsc::Sender<Message>, cut: CancellationToken },
+    Up {
+        out: mpsc::Sender<Message>,
+        cut: CancellationToken,
+    },
     Message(Message),
     Down(String),
 }

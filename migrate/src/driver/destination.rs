@@ -48,8 +48,7 @@ impl DestinationDriver {
             let phase = PHASES.get(usize::from(phase.load(Ordering::Relaxed))).map_or("none", |p| p.name());
             failpoints.hit(&format!("destination.{phase}.blocks")).is_some()
         });
-        let receiver =
-            Receiver::new(machine.id(), shared.ports.destination.clone(), reports, failpoint);
+        let receiver = Receiver::new(machine.id(), shared.ports.destination.clone(), reports, failpoint);
         if let Some(record) = machine.record() {
             receiver.open(&record.spec.vserver);
             for volume in &record.volumes {

@@ -115,9 +115,8 @@ impl SourceDriver {
             while let Some(action) = self.machine.poll_action() {
                 self.perform(action).await?;
             }
-            self.wanted.send_if_modified(|wanted| {
-                std::mem::replace(wanted, self.machine.wants_link()) != *wanted
-            });
+            self.wanted
+                .send_if_modified(|wanted| std::mem::replace(wanted, self.machine.wants_link()) != *wanted);
             self.publish();
             let timeout = self.machine.poll_timeout();
             let clock = self.shared.clock;
@@ -336,8 +335,7 @@ impl SourceDriver {
                     let Some((_, Some(name))) = base else { continue };
                     let volume = &source.volume;
                     let snapshot = volume.snapshots().into_iter().find(|s| s.name == *name);
-                    let snapshot =
-                        snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
+                    let snapshot = snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
                     let changed = volume.bytes_changed_since(snapshot.id).map_err(HostError::new)?;
                     remaining = remaining.saturating_add(changed);
                 }

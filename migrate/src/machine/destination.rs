@@ -44,14 +44,35 @@ pub enum DestinationEvent {
     Message(Message),
     /// Time has passed.
     Timeout,
-    Prepared { token: Token, result: Result<(), String> },
-    Applied { token: Token, result: Result<(), String> },
-    Activated { token: Token, result: Result<(), String> },
-    Discarded { token: Token, result: Result<(), String> },
+    Prepared {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Applied {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Activated {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Discarded {
+        token: Token,
+        result: Result<(), String>,
+    },
     /// A volume's transfer is durable up to here.
-    Marked { volume: Uuid, mark: Mark, bytes: u64 },
+    Marked {
+        volume: Uuid,
+        mark: Mark,
+        bytes: u64,
+    },
     /// A volume's replica is at this snapshot now.
-    Installed { volume: Uuid, snapshot: String, root: u64, bytes: u64 },
+    Installed {
+        volume: Uuid,
+        snapshot: String,
+        root: u64,
+        bytes: u64,
+    },
 }
 
 /// The destination's machine.
@@ -268,7 +289,9 @@ impl DestinationMachine {
                 self.prepare(epoch, config, volumes);
             }
             Some(Phase::Setup | Phase::Failed) => {}
-            Some(Phase::Aborted) => self.send(Message::Refused { reason: "aborted at the destination".into() }),
+            Some(Phase::Aborted) => {
+                self.send(Message::Refused { reason: "aborted at the destination".into() })
+            }
             Some(_) => self.send(Message::SetupDone),
         }
     }
@@ -310,9 +333,8 @@ impl DestinationMachine {
         }
         record.round = record.round.max(round);
         // Only show what the source does. A handover ends by a rollback, never by this.
-        let mirrors = |phase| {
-            matches!(phase, Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Paused)
-        };
+        let mirrors =
+            |phase| matches!(phase, Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Paused);
         if mirrors(phase) && mirrors(record.phase) && record.phase != phase {
             enter(record, phase, now_ms);
             self.persist();

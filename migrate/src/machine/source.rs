@@ -98,16 +98,41 @@ pub enum SourceEvent {
     Message(Message),
     /// Time has passed.
     Timeout,
-    Prepared { token: Token, result: Result<Prepared, String> },
-    Frozen { token: Token, result: Result<(), String> },
+    Prepared {
+        token: Token,
+        result: Result<Prepared, String>,
+    },
+    Frozen {
+        token: Token,
+        result: Result<(), String>,
+    },
     /// `Err((reason, fatal))`; not fatal: the same again may work.
-    Transferred { token: Token, result: Result<RoundDone, (String, bool)> },
-    Measured { token: Token, result: Result<(u64, u64), String> },
-    Exported { token: Token, result: Result<(Vec<u8>, Vec<u8>), String> },
+    Transferred {
+        token: Token,
+        result: Result<RoundDone, (String, bool)>,
+    },
+    Measured {
+        token: Token,
+        result: Result<(u64, u64), String>,
+    },
+    Exported {
+        token: Token,
+        result: Result<(Vec<u8>, Vec<u8>), String>,
+    },
     /// Whether the ownership is still here, as read back after the attempt.
-    Relinquished { token: Token, here: bool, error: Option<String> },
-    Retired { token: Token, result: Result<(), String> },
-    CleanedUp { token: Token, result: Result<(), String> },
+    Relinquished {
+        token: Token,
+        here: bool,
+        error: Option<String>,
+    },
+    Retired {
+        token: Token,
+        result: Result<(), String>,
+    },
+    CleanedUp {
+        token: Token,
+        result: Result<(), String>,
+    },
 }
 
 /// What the machine waits for within its phase. Not durable: a restart begins the phase's work again.
@@ -296,9 +321,7 @@ impl SourceMachine {
     /// # Errors
     /// [`CommandError::WrongPhase`] where the phase does not allow it; nothing has changed then.
     pub fn command(&mut self, now_ms: u64, command: Command) -> Result<(), CommandError> {
-        use Phase::{
-            Aborted, AdminCutover, Baseline, Completed, Cutover, Failed, Paused, Setup, Update,
-        };
+        use Phase::{Aborted, AdminCutover, Baseline, Completed, Cutover, Failed, Paused, Setup, Update};
         let phase = self.record.phase;
         match (command, phase) {
             (Command::Pause, Setup | Baseline | Update | AdminCutover | Cutover) => {
@@ -380,7 +403,9 @@ impl SourceMachine {
                     self.persist();
                 }
             }
-            (Message::Refused { reason }, phase) if !self.record.is_past_edge() && phase != Phase::Aborted => {
+            (Message::Refused { reason }, phase)
+                if !self.record.is_past_edge() && phase != Phase::Aborted =>
+            {
                 if phase != Phase::Paused && phase != Phase::Failed {
                     self.fail(format!("the destination refused: {reason}"), now_ms);
                 }
@@ -649,7 +674,11 @@ impl SourceMachine {
         }
         let (transfer, export) = (self.token(), self.token());
         self.step = Step::HandingOver { transfer: Some(transfer), export: Some(export), ready: false };
-        self.actions.push_back(SourceAction::Transfer { token: transfer, round: self.record.round, last: true });
+        self.actions.push_back(SourceAction::Transfer {
+            token: transfer,
+            round: self.record.round,
+            last: true,
+        });
         self.actions.push_back(SourceAction::Export { token: export });
     }
 
