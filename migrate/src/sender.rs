@@ -240,17 +240,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     crate::link::write(stream, &Frame::Diff(diff)).await?;
-    if let Some(base) = base {
-        let estimate = volume.bytes_changed_since(base).unwrap_or(0);
-        round.progress.total.fetch_add(estimate, Ordering::Relaxed);
-    } else {
-        let used = volume.statfs();
-        let bytes = used.total_bytes.saturating_sub(used.free_bytes);
-        round.progress.total.fetch_add(bytes, Ordering::Relaxed);
-    }
+    let progress = round.progress.clone();
     let (chunks, mut ready) = mpsc::channel::<Chunk>(READ_AHEAD);
     // Ends when the receiver is dropped, at the latest after one chunk.
-    let reader = tokio::task::spawn_blocking(move || read_blocks(&volume, base, to, diff.next_vbn, &chunks));
+    let reader = tokio::task::spawn_blocking(move || {
+        progress.total.fetch_add(expected_bytes(&volume, base), Ordering::Relaxed);
+        read_blocks(&volume, base, to, diff.next_vbn, &chunks)
+    });
     let (mut from, mut into) = tokio::io::split(stream);
     let mut sent = 0;
     let write = async {
@@ -284,6 +280,16 @@ where
     result?;
     read?;
     Ok(sent)
+}
+
+fn expected_bytes(volume: &Volume, base: Option<SnapshotId>) -> u64 {
+    match base {
+        Some(base) => volume.bytes_changed_since(base).unwrap_or(0),
+        None => {
+            let used = volume.statfs();
+            used.total_bytes.saturating_sub(used.free_bytes)
+        }
+    }
 }
 
 /// Runs on a blocking thread: packs the differing blocks into frames.

@@ -306,11 +306,11 @@ impl HostWorker {
                 let result = self.host.discard(vserver, self.id).await;
                 Some(DestinationEvent::Discarded { token, result: result.map_err(|e| e.to_string()) })
             }
-            DestinationAction::Finish => {
+            DestinationAction::Finish { token } => {
                 if let Err(error) = self.host.finish(vserver, &self.id.snapshot_prefix()).await {
                     tracing::warn!(id = %self.id, %error, "deleting the migration's snapshots");
                 }
-                None
+                Some(DestinationEvent::Finished { token })
             }
             DestinationAction::Persist(_) | DestinationAction::Send(_) => None,
         }
@@ -327,6 +327,6 @@ fn step_name(action: &DestinationAction) -> &'static str {
         DestinationAction::Rollback => "rollback",
         DestinationAction::Activate { .. } => "activate",
         DestinationAction::Discard { .. } => "discard",
-        DestinationAction::Finish => "finish",
+        DestinationAction::Finish { .. } => "finish",
     }
 }

@@ -5,8 +5,6 @@
 mod control;
 mod destination;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use crate::failpoint::Failpoints;
 use crate::link::{self, PeerStream};

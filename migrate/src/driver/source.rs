@@ -7,7 +7,7 @@ use crate::link::PeerStream;
 use crate::machine::{Prepared, RoundDone, SourceAction, SourceEvent, SourceMachine, Token};
 use crate::message::Message;
 use crate::model::{Epoch, MigrationId, Status};
-use crate::ports::HostError;
+use crate::ports::{HostError, SourceVolume};
 use crate::protocol::Stream;
 use crate::sender::{self, Progress, Round, SendError};
 use std::sync::Arc;
@@ -329,17 +329,9 @@ impl SourceDriver {
             self.machine.record().volumes.iter().map(|v| (v.info.uuid, v.base.clone())).collect();
         self.beside(async move {
             let work = async {
-                let mut remaining = 0_u64;
-                for source in host.volumes(&vserver).await? {
-                    let base = bases.iter().find(|(uuid, _)| *uuid == source.info.uuid);
-                    let Some((_, Some(name))) = base else { continue };
-                    let volume = &source.volume;
-                    let snapshot = volume.snapshots().into_iter().find(|s| s.name == *name);
-                    let snapshot = snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
-                    let changed = volume.bytes_changed_since(snapshot.id).map_err(HostError::new)?;
-                    remaining = remaining.saturating_add(changed);
-                }
-                Ok((remaining, host.write_rate(&vserver).await?))
+                let volumes = host.volumes(&vserver).await?;
+                let remaining = tokio::task::spawn_blocking(move || changed_since(&volumes, &bases));
+                Ok((remaining.await.map_err(HostError::new)??, host.write_rate(&vserver).await?))
             };
             SourceEvent::Measured { token, result: work.await.map_err(|e: HostError| e.to_string()) }
         });
@@ -434,6 +426,20 @@ async fn transfer(
     let done = sender::send_round(round, &mut held).await?;
     *streams.lock().await = held;
     Ok(done)
+}
+
+/// What the next round would send. Blocks.
+fn changed_since(volumes: &[SourceVolume], bases: &[(uuid::Uuid, Option<String>)]) -> Result<u64, HostError> {
+    let mut remaining = 0_u64;
+    for source in volumes {
+        let base = bases.iter().find(|(uuid, _)| *uuid == source.info.uuid);
+        let Some((_, Some(name))) = base else { continue };
+        let snapshot = source.volume.snapshots().into_iter().find(|s| s.name == *name);
+        let snapshot = snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
+        let changed = source.volume.bytes_changed_since(snapshot.id).map_err(HostError::new)?;
+        remaining = remaining.saturating_add(changed);
+    }
+    Ok(remaining)
 }
 
 fn noted(id: MigrationId, what: &str, result: Result<(), HostError>) {

@@ -28,8 +28,8 @@ pub enum DestinationAction {
     Activate { token: Token, epoch: Epoch },
     /// Stop receiving, remove everything; answers [`DestinationEvent::Discarded`].
     Discard { token: Token },
-    /// Delete the migration's snapshots.
-    Finish,
+    /// Delete the migration's snapshots; answers [`DestinationEvent::Finished`].
+    Finish { token: Token },
 }
 
 /// What happened.
@@ -59,6 +59,9 @@ pub enum DestinationEvent {
     Discarded {
         token: Token,
         result: Result<(), String>,
+    },
+    Finished {
+        token: Token,
     },
     /// A volume's transfer is durable up to here.
     Marked {
@@ -183,6 +186,7 @@ impl DestinationMachine {
             DestinationEvent::Discarded { token, result } if self.finished(token) => {
                 self.on_discarded(result, now_ms);
             }
+            DestinationEvent::Finished { token } if self.finished(token) => self.on_finished(),
             DestinationEvent::Marked { volume, mark, bytes } => {
                 self.on_volume(volume, |progress| {
                     progress.mark = Some(mark);
@@ -486,16 +490,23 @@ impl DestinationMachine {
     }
 
     fn on_complete(&mut self) {
-        let Some(record) = &mut self.record else { return };
-        if record.phase != Phase::Completed {
-            return;
+        match &self.record {
+            Some(record) if record.phase != Phase::Completed => {}
+            Some(record) if record.settled => self.send(Message::Completed),
+            Some(_) if self.running.is_none() => {
+                let token = self.run();
+                self.actions.push_back(DestinationAction::Finish { token });
+            }
+            _ => {}
         }
-        if !record.settled {
+    }
+
+    fn on_finished(&mut self) {
+        if let Some(record) = &mut self.record {
             record.settled = true;
-            self.actions.push_back(DestinationAction::Finish);
             self.persist();
+            self.send(Message::Completed);
         }
-        self.send(Message::Completed);
     }
 
     fn on_timeout(&mut self, now_ms: u64) {

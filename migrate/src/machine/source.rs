@@ -533,12 +533,16 @@ impl SourceMachine {
             self.relinquish_when_ready(now_ms);
             return;
         }
+        let keep_from = self.record.round;
         if self.record.phase == Phase::Baseline {
             self.enter(Phase::Update, now_ms);
-        } else {
-            self.persist();
+            self.actions.push_back(SourceAction::DropSnapshots { keep_from });
+            // A baseline takes long; and the first small round shows what one costs.
+            self.begin_round(now_ms);
+            return;
         }
-        self.actions.push_back(SourceAction::DropSnapshots { keep_from: self.record.round });
+        self.persist();
+        self.actions.push_back(SourceAction::DropSnapshots { keep_from });
         let token = self.token();
         self.step = Step::Measuring(token);
         self.actions.push_back(SourceAction::Measure { token });
@@ -745,11 +749,9 @@ impl SourceMachine {
     fn on_activated(&mut self, now_ms: u64) {
         self.request = None;
         self.record.pause_ms = self.frozen_at_ms.map(|at| now_ms.saturating_sub(at));
-        self.record.write_limit_bytes_per_s = None;
         self.record.error = None;
         self.enter(Phase::Completed, now_ms);
-        // The gate is closed for good, but the limit object outlives it in the API.
-        self.actions.push_back(SourceAction::SetWriteLimit(None));
+        self.lift("the destination serves", now_ms);
         self.retire();
     }
 
