@@ -182,17 +182,17 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let fixture = Fixture::new();
-            fixture.export(vec![rule("127.0.0.0/8", true, Squash::All)]);
+            let namespace = fixture.vserver.namespace();
+            let mount = namespace.mounts().next().unwrap();
+            let attrs = fsstore::SetAttrs { mode: Some(0o777), ..Default::default() };
+            let open_root = fsstore::Op::SetAttr { file: fsstore::ROOT, attrs, guard: None };
+            mount.volume.execute(&fsstore::Context::root(Time::default()), open_root).unwrap();
             let programs = Programs { vserver: Arc::clone(&fixture.vserver), ports: PORTS };
             let known = [NFS_PROGRAM, MOUNT_PROGRAM, PORTMAP_PROGRAM];
             for ((prog, vers, proc), args) in random {
                 dispatch(&programs, (known[prog], vers, proc), args.into()).await;
             }
-            let namespace = fixture.vserver.namespace();
-            let root = crate::handle::FileHandle {
-                volume: namespace.mounts().next().unwrap().id,
-                file: fsstore::ROOT,
-            };
+            let root = crate::handle::FileHandle { volume: mount.id, file: fsstore::ROOT };
             let root = root.seal(fixture.vserver.uuid, fixture.vserver.handle_key());
             for (proc, (named, name, rest, len)) in near {
                 let mut out = Encoder::default();
