@@ -44,12 +44,12 @@ enum Due {
     },
     LinkUp,
     Snapshot {
-        token: u64,
+        transfer: (u32, u64),
         round: u32,
         last: bool,
     },
     Install {
-        token: u64,
+        transfer: (u32, u64),
         round: u32,
         generation: u32,
     },
@@ -87,7 +87,8 @@ struct World {
     /// Acknowledged writes.
     content: u64,
     snapshots: BTreeMap<u32, u64>,
-    transfer: Option<u64>,
+    /// Incarnation and token.
+    transfer: Option<(u32, u64)>,
     // Destination.
     destination: Option<DestinationMachine>,
     destination_journal: Option<MigrationRecord>,
@@ -214,7 +215,7 @@ impl World {
         let (a, b) = (self.rng.below(60), self.rng.below(60));
         self.at(a, Due::ToSource(source, SourceEvent::LinkDown("cut".to_owned())));
         self.at(b, Due::ToDestination(destination, DestinationEvent::LinkDown("cut".to_owned())));
-        if let Some(token) = self.transfer.take() {
+        if let Some((_, token)) = self.transfer.take() {
             self.at(a, Due::ToSource(source, broken(token)));
         }
     }
@@ -293,8 +294,9 @@ impl World {
             }
             SourceAction::Transfer { token, round, last } => {
                 assert!(self.transfer.is_none(), "two transfers at once");
-                self.transfer = Some(token);
-                self.at(delay, Due::Snapshot { token, round, last });
+                let transfer = (self.source_incarnation, token);
+                self.transfer = Some(transfer);
+                self.at(delay, Due::Snapshot { transfer, round, last });
             }
             SourceAction::CancelTransfer => self.transfer = None,
             SourceAction::Measure { token } => {
@@ -440,11 +442,11 @@ impl World {
                     source.handle(now, SourceEvent::LinkUp);
                 }
             }
-            Due::Snapshot { token, round, last } if self.transfer == Some(token) => {
-                self.on_snapshot(token, round, last);
+            Due::Snapshot { transfer, round, last } if self.transfer == Some(transfer) => {
+                self.on_snapshot(transfer, round, last);
             }
-            Due::Install { token, round, generation } if self.transfer == Some(token) => {
-                self.on_install(token, round, generation);
+            Due::Install { transfer, round, generation } if self.transfer == Some(transfer) => {
+                self.on_install(transfer.1, round, generation);
             }
             Due::Frozen { incarnation, token }
                 if incarnation == self.source_incarnation && self.freezing == Some(token) =>
@@ -475,17 +477,17 @@ impl World {
         }
     }
 
-    fn on_snapshot(&mut self, token: u64, round: u32, last: bool) {
+    fn on_snapshot(&mut self, transfer: (u32, u64), round: u32, last: bool) {
         assert!(!(last && self.snapshots.contains_key(&round)), "a last round met an older snapshot");
         self.snapshots.entry(round).or_insert(self.content);
         match self.link {
             Some(generation) => {
                 let delay = self.delay();
-                self.at(delay, Due::Install { token, round, generation });
+                self.at(delay, Due::Install { transfer, round, generation });
             }
             None => {
                 self.transfer = None;
-                self.tell_source(0, broken(token));
+                self.tell_source(0, broken(transfer.1));
             }
         }
     }
