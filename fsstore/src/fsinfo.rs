@@ -211,10 +211,10 @@ pub(crate) fn encode_table(entries: &[SnapEntry]) -> Vec<u8> {
     out.0
 }
 
-/// Reads the snapshot table that `info` points to.
-pub(crate) fn read_table(info: &FsInfo, io: &Io) -> Result<Vec<SnapEntry>> {
-    let tree = Tree::from_root(info.table)?;
-    let len = info.table_len as usize;
+/// Reads a snapshot table.
+pub(crate) fn read_table(table: TreeRoot, table_len: u32, io: &Io) -> Result<Vec<SnapEntry>> {
+    let tree = Tree::from_root(table)?;
+    let len = table_len as usize;
     let corrupt = || FsError::Format("damaged snapshot table".to_owned());
     if len > SNAPSHOTS_MAX * 1024 {
         return Err(corrupt());
@@ -232,12 +232,10 @@ pub(crate) fn read_table(info: &FsInfo, io: &Io) -> Result<Vec<SnapEntry>> {
         let name = String::from_utf8_lossy(input.bytes()).into_owned();
         let created = Time { secs: input.i64(), nanos: input.u32() };
         let image = ImageRoot::decode(&mut input);
-        let (table, table_len) = (input.root(), input.u32());
+        let own = (input.root(), input.u32());
+        let (table, table_len) = if own.1 == 0 { (table, table_len) } else { own };
         let snapshot_only = input.u64();
-        let mut entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
-        if entry.table_len == 0 {
-            (entry.table, entry.table_len) = (info.table, info.table_len);
-        }
+        let entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
         entries.push(entry);
     }
     if input.ok() { Ok(entries) } else { Err(corrupt()) }

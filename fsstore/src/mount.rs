@@ -81,7 +81,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
     }
     let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
     let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
-    let snaps = read_table(&info, &io)?;
+    let snaps = read_table(info.table, info.table_len, &io)?;
     let map = Tree::from_root(info.image.map)?;
     info.role = Role::Volume;
     info.log_id = fresh_log_id();

@@ -3,7 +3,7 @@
 use crate::blockmap::DiffRuns;
 use crate::cp::TableChange;
 use crate::error::{FsError, Result};
-use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry};
+use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry, read_table};
 use crate::ids::{BLOCK_SIZE_U64, SnapshotId};
 use crate::op::{NAME_MAX, Time};
 use crate::shared::{Pins, Shared};
@@ -99,9 +99,18 @@ impl Shared {
     ) -> Result<impl Iterator<Item = Result<VbnRange>> + Send + use<>> {
         let mut pins = self.pins.lock();
         let snaps = self.snaps.read().clone();
-        self.snap(to)?;
+        let newest = self.snap(to)?;
         let base = base.map(|id| self.snap(id)).transpose()?;
         let after = base.as_ref().map_or(SnapshotId(0), |base| base.id);
+        // The replica gets the table that was written with `to`. A snapshot in it that is deleted by now, and that
+        // the replica has not from `base`, has no blocks any more that could be sent.
+        for known in read_table(newest.table, newest.table_len, &self.io)? {
+            if known.id > after && !snaps.iter().any(|snap| snap.id == known.id) {
+                return Err(FsError::Snapshot(
+                    "one before it was deleted since it was taken: take a new one",
+                ));
+            }
+        }
         let wanted: Vec<_> = snaps.iter().filter(|snap| snap.id > after && snap.id <= to).collect();
         let maps: Vec<_> =
             wanted.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;

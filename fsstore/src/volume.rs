@@ -526,7 +526,8 @@ impl Volume {
     /// (`None`: everything). Its cost follows the difference. The snapshots can't be deleted while it lives.
     ///
     /// # Errors
-    /// [`FsError::Snapshot`] if one of them is not there, and the disk's.
+    /// [`FsError::Snapshot`] if one of them is not there, or one between them was deleted after `to` was taken (then
+    /// take a new one), and the disk's.
     pub fn snapdiff(
         &self,
         base: Option<SnapshotId>,

@@ -192,27 +192,20 @@ fn deletions(seed: u64) -> Result<(), Wrong> {
             }
             snapshot(&mut pair, &format!("user {round} {n}"))?;
         }
+        delete_some(&mut pair, base.as_ref())?;
         let to = snapshot(&mut pair, &format!("update {round}"))?;
-        // Any but the two that the update is about, also after the new one was taken.
-        for _ in 0..pair.random.rng.random_range(0..6) {
-            let keep = [Some(to.id), base.as_ref().map(|b| b.id)];
-            let others: Vec<_> = (0..pair.snapshots.len())
-                .filter(|n| !keep.contains(&Some(pair.snapshots[*n].0.id)))
-                .collect();
-            let which = *pair.random.pick(&others);
-            let (gone, _) = pair.snapshots.remove(which);
-            pair.volume.snapshot_delete(gone.id).map_err(wrong)?;
-        }
+        // A snapshot that is deleted now is still in the table that goes with `to`.
+        let late = pair.random.chance(30) && delete_some(&mut pair, base.as_ref())?;
         for _ in 0..40 {
             pair.mutate()?;
         }
         pair.volume.consistency_point().map_err(wrong)?;
         if let Err(why) = send(&pair.volume, base.as_ref().map(|b| b.id), to.id, &replica) {
-            if !why.contains("snapshot") {
-                return Err(why);
+            if late && why.contains("take a new one") {
+                refused += 1;
+                continue;
             }
-            refused += 1;
-            continue;
+            return Err(why);
         }
         base = Some(to);
         let volume = open(SimDisk::from_image(disk.image(), BYTES))?;
@@ -229,6 +222,23 @@ fn deletions(seed: u64) -> Result<(), Wrong> {
         }
     }
     if refused == 8 { Err("no update was possible".to_owned()) } else { Ok(()) }
+}
+
+/// Deletes some snapshots, but neither `base` nor the newest.
+fn delete_some(pair: &mut Pair, base: Option<&Snapshot>) -> Result<bool, Wrong> {
+    let count = pair.random.rng.random_range(0..5);
+    for _ in 0..count {
+        if pair.snapshots.len() < 2 {
+            break;
+        }
+        let which = pair.random.rng.random_range(0..pair.snapshots.len() - 1);
+        if base == Some(&pair.snapshots[which].0) {
+            continue;
+        }
+        let (gone, _) = pair.snapshots.remove(which);
+        pair.volume.snapshot_delete(gone.id).map_err(wrong)?;
+    }
+    Ok(count > 0)
 }
 
 /// The cost of an update follows the change, not the volume.
