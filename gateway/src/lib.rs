@@ -1,6 +1,7 @@
 //! A node: protocol servers, LIFs, control plane, admin interfaces.
 
 pub mod client;
+pub mod demo;
 pub mod handle;
 pub mod nfs3;
 pub mod portmap;

@@ -4,6 +4,7 @@
 //! cluster's ports ([`ports`]) and the link to the peer. Knows no NFS, no SMB, no HTTP, and no configuration
 //! format: what must travel beside blocks is opaque bytes of the gateway.
 
+mod driver;
 pub mod estimate;
 mod failpoint;
 pub mod heartbeat;
@@ -17,6 +18,7 @@ pub mod protocol;
 mod receiver;
 mod sender;
 
+pub use driver::{Migrator, Ports, StatusWatch};
 pub use failpoint::{FailAction, Failpoints};
 pub use message::Message;
 pub use model::*;

@@ -1,7 +1,7 @@
 //! The destination's end of transfers: writes blocks where the source has them, makes marks durable, switches
 //! replicas to their new roots. Decides nothing about phases; the driver stops it before activation.
 
-use crate::model::Mark;
+use crate::model::{Mark, MigrationId};
 use crate::ports::{DestinationHost, HostError};
 use crate::protocol::{Begin, Broken, Frame, Have, ProtocolError};
 use bytes::Bytes;
@@ -38,7 +38,9 @@ struct Slot {
 
 /// Receives the volumes of one migration.
 pub(crate) struct Receiver {
-    vserver: String,
+    id: MigrationId,
+    /// Empty until there are replicas.
+    vserver: Mutex<Option<String>>,
     host: Arc<dyn DestinationHost>,
     slots: Mutex<HashMap<Uuid, Arc<Mutex<Slot>>>>,
     reports: mpsc::Sender<Received>,
@@ -79,13 +81,14 @@ struct Transfer {
 
 impl Receiver {
     pub(crate) fn new(
-        vserver: String,
+        id: MigrationId,
         host: Arc<dyn DestinationHost>,
         reports: mpsc::Sender<Received>,
         failpoint: Box<dyn Fn() -> bool + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Receiver {
-            vserver,
+            id,
+            vserver: Mutex::default(),
             host,
             slots: Mutex::default(),
             reports,
@@ -93,6 +96,11 @@ impl Receiver {
             tasks: TaskTracker::new(),
             failpoint,
         })
+    }
+
+    /// There are replicas of this vserver's volumes now.
+    pub(crate) fn open(&self, vserver: &str) {
+        *self.vserver.lock() = Some(vserver.to_owned());
     }
 
     /// Knows of a mark from before a restart.
@@ -106,7 +114,9 @@ impl Receiver {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let receiver = self.clone();
-        self.tasks.spawn(async move { receiver.serve(stream).await });
+        if !self.cancel.is_cancelled() {
+            self.tasks.spawn(async move { receiver.serve(stream).await });
+        }
     }
 
     /// Ends all connections; no replica is held when it returns.
@@ -153,7 +163,9 @@ impl Receiver {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let replica = self.host.replica(&self.vserver, begin.volume).await?;
+        let vserver = self.vserver.lock().clone();
+        let vserver = vserver.ok_or_else(|| HostError(format!("migration {} has no replicas", self.id)))?;
+        let replica = self.host.replica(&vserver, begin.volume).await?;
         let slot = self.slot(begin.volume);
         let for_lock = slot.clone();
         // An older transfer may hold the lock while it writes or flushes.
@@ -164,14 +176,21 @@ impl Receiver {
         });
         let (generation, mark) = entered.await.map_err(HostError::new)?;
         let installed_root = replica.installed().map(|(_, root)| root);
-        crate::link::write(stream, &Frame::Have(Have { installed_root, mark })).await?;
-        if installed_root == Some(begin.to_root) {
-            return Ok(());
-        }
-        let diff = match Frame::read(stream).await? {
-            Frame::Diff(diff) => diff,
-            other => return Err(ProtocolError::Unexpected(other.name()).into()),
+        let ask = async {
+            crate::link::write(stream, &Frame::Have(Have { installed_root, mark })).await?;
+            if installed_root == Some(begin.to_root) {
+                return Ok::<_, ReceiveError>(None);
+            }
+            match Frame::read(stream).await? {
+                Frame::Diff(diff) => Ok(Some(diff)),
+                other => Err(ProtocolError::Unexpected(other.name()).into()),
+            }
         };
+        let diff = tokio::select! {
+            diff = ask => diff?,
+            () = self.cancel.cancelled() => return Err(ReceiveError::Stopping),
+        };
+        let Some(diff) = diff else { return Ok(()) };
         self.receive(Transfer { begin, diff, generation, slot, replica }, stream).await
     }
 

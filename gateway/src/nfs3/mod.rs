@@ -15,6 +15,9 @@ pub mod types;
 
 pub use crate::portmap::Ports;
 
+#[cfg(test)]
+mod tests;
+
 use crate::rpc::server;
 use crate::vserver::Vserver;
 use std::sync::Arc;

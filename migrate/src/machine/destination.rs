@@ -105,6 +105,18 @@ impl DestinationMachine {
         machine
     }
 
+    /// Which migration.
+    #[must_use]
+    pub fn id(&self) -> MigrationId {
+        self.id
+    }
+
+    /// Name of the source cluster.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The record, once there is one.
     #[must_use]
     pub fn record(&self) -> Option<&MigrationRecord> {
