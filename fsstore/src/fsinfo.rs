@@ -48,6 +48,9 @@ pub(crate) struct FsInfo {
     pub(crate) next_snapshot: SnapshotId,
     /// Blocks that only snapshots hold.
     pub(crate) snapshot_only: u64,
+    /// In the table, but not there: their source deleted them after the table was written, so a replica never got their
+    /// blocks. The next table that is written is without them.
+    pub(crate) gone: Vec<SnapshotId>,
 }
 
 /// Blocks of each log half for a volume of `blocks`: a 32nd of it, 256 KiB to 64 MiB.
@@ -101,6 +104,8 @@ impl FsInfo {
         out.u32(self.table_len);
         out.u64(self.next_snapshot.0);
         out.u64(self.snapshot_only);
+        out.u16(u16::try_from(self.gone.len()).unwrap_or(0));
+        self.gone.iter().for_each(|id| out.u64(id.0));
         let mut page = zero_page();
         page[..out.0.len()].copy_from_slice(&out.0);
         let sum = checksum(&page[..BLOCK_SIZE - 8]);
@@ -132,7 +137,7 @@ impl FsInfo {
         let log_half = input.u8() & 1;
         input.u16();
         let uuid = Uuid::from_slice(input.raw(16)).unwrap_or_default();
-        let info = FsInfo {
+        let mut info = FsInfo {
             uuid,
             role,
             log_half,
@@ -146,7 +151,13 @@ impl FsInfo {
             table_len: input.u32(),
             next_snapshot: SnapshotId(input.u64()),
             snapshot_only: input.u64(),
+            gone: Vec::new(),
         };
+        let gone = usize::from(input.u16());
+        if gone > SNAPSHOTS_MAX {
+            return Err(bad("too many snapshots"));
+        }
+        info.gone.extend((0..gone).map(|_| SnapshotId(input.u64())));
         let sane = info.log_half_blocks >= 2
             && info.log_half_blocks < 1 << 32
             && info.blocks < 1 << 50

@@ -99,18 +99,9 @@ impl Shared {
     ) -> Result<impl Iterator<Item = Result<VbnRange>> + Send + use<>> {
         let mut pins = self.pins.lock();
         let snaps = self.snaps.read().clone();
-        let newest = self.snap(to)?;
+        self.snap(to)?;
         let base = base.map(|id| self.snap(id)).transpose()?;
         let after = base.as_ref().map_or(SnapshotId(0), |base| base.id);
-        // The replica gets the table that was written with `to`. A snapshot in it that is deleted by now, and that
-        // the replica has not from `base`, has no blocks any more that could be sent.
-        for known in read_table(newest.table, newest.table_len, &self.io)? {
-            if known.id > after && !snaps.iter().any(|snap| snap.id == known.id) {
-                return Err(FsError::Snapshot(
-                    "one before it was deleted since it was taken: take a new one",
-                ));
-            }
-        }
         let wanted: Vec<_> = snaps.iter().filter(|snap| snap.id > after && snap.id <= to).collect();
         let maps: Vec<_> =
             wanted.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
@@ -129,6 +120,10 @@ impl Shared {
     pub(crate) fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
         let entry = self.snap(to)?;
         let committed = self.committed.lock();
+        // The replica gets the table as it was written with `to`. What was deleted since has no blocks to send.
+        let known = read_table(entry.table, entry.table_len, &self.io)?;
+        let there = |id| committed.snaps.iter().any(|snap| snap.id == id);
+        let gone = known.iter().map(|snap| snap.id).filter(|id| !there(*id)).collect();
         let info = FsInfo {
             role: Role::Replica,
             image: entry.image,
@@ -136,6 +131,7 @@ impl Shared {
             table_len: entry.table_len,
             next_snapshot: SnapshotId(entry.id.0 + 1),
             snapshot_only: entry.snapshot_only,
+            gone,
             ..committed.info.clone()
         };
         Ok(info.encode().to_vec())

@@ -526,8 +526,7 @@ impl Volume {
     /// (`None`: everything). Its cost follows the difference. The snapshots can't be deleted while it lives.
     ///
     /// # Errors
-    /// [`FsError::Snapshot`] if one of them is not there, or one between them was deleted after `to` was taken (then
-    /// take a new one), and the disk's.
+    /// [`FsError::Snapshot`] if one of them is not there, and the disk's.
     pub fn snapdiff(
         &self,
         base: Option<SnapshotId>,
@@ -552,7 +551,7 @@ impl Volume {
     /// What [`Replica::install`](crate::Replica::install) needs to make `to` a replica's state: one block, opaque.
     ///
     /// # Errors
-    /// [`FsError::Snapshot`] if it is not there.
+    /// [`FsError::Snapshot`] if it is not there, and the disk's.
     pub fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
         self.shared.image(to)
     }
