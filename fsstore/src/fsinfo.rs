@@ -48,6 +48,9 @@ pub(crate) struct FsInfo {
     pub(crate) next_snapshot: SnapshotId,
     /// Blocks that only snapshots hold.
     pub(crate) snapshot_only: u64,
+    /// In the table, but not there: their source deleted them after the table was written, so a replica never got their
+    /// blocks. The next table that is written is without them.
+    pub(crate) gone: Vec<SnapshotId>,
 }
 
 /// Blocks of each log half for a volume of `blocks`: a 32nd of it, 256 KiB to 64 MiB.
@@ -101,6 +104,8 @@ impl FsInfo {
         out.u32(self.table_len);
         out.u64(self.next_snapshot.0);
         out.u64(self.snapshot_only);
+        out.u16(u16::try_from(self.gone.len()).unwrap_or(0));
+        self.gone.iter().for_each(|id| out.u64(id.0));
         let mut page = zero_page();
         page[..out.0.len()].copy_from_slice(&out.0);
         let sum = checksum(&page[..BLOCK_SIZE - 8]);
@@ -132,7 +137,7 @@ impl FsInfo {
         let log_half = input.u8() & 1;
         input.u16();
         let uuid = Uuid::from_slice(input.raw(16)).unwrap_or_default();
-        let info = FsInfo {
+        let mut info = FsInfo {
             uuid,
             role,
             log_half,
@@ -146,7 +151,13 @@ impl FsInfo {
             table_len: input.u32(),
             next_snapshot: SnapshotId(input.u64()),
             snapshot_only: input.u64(),
+            gone: Vec::new(),
         };
+        let gone = usize::from(input.u16());
+        if gone > SNAPSHOTS_MAX {
+            return Err(bad("too many snapshots"));
+        }
+        info.gone.extend((0..gone).map(|_| SnapshotId(input.u64())));
         let sane = info.log_half_blocks >= 2
             && info.log_half_blocks < 1 << 32
             && info.blocks < 1 << 50
@@ -211,10 +222,10 @@ pub(crate) fn encode_table(entries: &[SnapEntry]) -> Vec<u8> {
     out.0
 }
 
-/// Reads the snapshot table that `info` points to.
-pub(crate) fn read_table(info: &FsInfo, io: &Io) -> Result<Vec<SnapEntry>> {
-    let tree = Tree::from_root(info.table)?;
-    let len = info.table_len as usize;
+/// Reads a snapshot table.
+pub(crate) fn read_table(table: TreeRoot, table_len: u32, io: &Io) -> Result<Vec<SnapEntry>> {
+    let tree = Tree::from_root(table)?;
+    let len = table_len as usize;
     let corrupt = || FsError::Format("damaged snapshot table".to_owned());
     if len > SNAPSHOTS_MAX * 1024 {
         return Err(corrupt());
@@ -232,12 +243,10 @@ pub(crate) fn read_table(info: &FsInfo, io: &Io) -> Result<Vec<SnapEntry>> {
         let name = String::from_utf8_lossy(input.bytes()).into_owned();
         let created = Time { secs: input.i64(), nanos: input.u32() };
         let image = ImageRoot::decode(&mut input);
-        let (table, table_len) = (input.root(), input.u32());
+        let own = (input.root(), input.u32());
+        let (table, table_len) = if own.1 == 0 { (table, table_len) } else { own };
         let snapshot_only = input.u64();
-        let mut entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
-        if entry.table_len == 0 {
-            (entry.table, entry.table_len) = (info.table, info.table_len);
-        }
+        let entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
         entries.push(entry);
     }
     if input.ok() { Ok(entries) } else { Err(corrupt()) }

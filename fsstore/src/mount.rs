@@ -1,6 +1,6 @@
 //! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
 
-use crate::blockmap::{map_blocks_max, map_height};
+use crate::blockmap::{DiffRuns, map_blocks_max, map_height};
 use crate::cp::{Committed, TableChange};
 use crate::directory::NameHash;
 use crate::disk::Disk;
@@ -49,6 +49,7 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
         table_len: 0,
         next_snapshot: SnapshotId(1),
         snapshot_only: 0,
+        gone: Vec::new(),
     })
 }
 
@@ -81,8 +82,12 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
     }
     let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
     let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
-    let snaps = read_table(&info, &io)?;
+    let mut snaps = read_table(info.table, info.table_len, &io)?;
     let map = Tree::from_root(info.image.map)?;
+    if !info.gone.is_empty() {
+        snaps.retain(|snap| !info.gone.contains(&snap.id));
+        info.snapshot_only = only_in_snapshots(&io, &snaps, &map)?;
+    }
     info.role = Role::Volume;
     info.log_id = fresh_log_id();
     let shared = assemble(io, info, map, snaps, tuning)?;
@@ -96,6 +101,15 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
     }
     drop(committed);
     Ok(shared)
+}
+
+/// Blocks that snapshots hold and the active image does not: counted, where the count on disk has others in it.
+fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree) -> Result<u64> {
+    let maps: Vec<_> = snaps.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
+    if maps.is_empty() {
+        return Ok(0);
+    }
+    DiffRuns::new(io.clone(), &maps, std::slice::from_ref(active))?.map(|run| Ok(run?.blocks)).sum()
 }
 
 fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning: Tuning) -> Result<Shared> {

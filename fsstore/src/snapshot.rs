@@ -3,7 +3,7 @@
 use crate::blockmap::DiffRuns;
 use crate::cp::TableChange;
 use crate::error::{FsError, Result};
-use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry};
+use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry, read_table};
 use crate::ids::{BLOCK_SIZE_U64, SnapshotId};
 use crate::op::{NAME_MAX, Time};
 use crate::shared::{Pins, Shared};
@@ -120,6 +120,10 @@ impl Shared {
     pub(crate) fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
         let entry = self.snap(to)?;
         let committed = self.committed.lock();
+        // The replica gets the table as it was written with `to`. What was deleted since has no blocks to send.
+        let known = read_table(entry.table, entry.table_len, &self.io)?;
+        let there = |id| committed.snaps.iter().any(|snap| snap.id == id);
+        let gone = known.iter().map(|snap| snap.id).filter(|id| !there(*id)).collect();
         let info = FsInfo {
             role: Role::Replica,
             image: entry.image,
@@ -127,6 +131,7 @@ impl Shared {
             table_len: entry.table_len,
             next_snapshot: SnapshotId(entry.id.0 + 1),
             snapshot_only: entry.snapshot_only,
+            gone,
             ..committed.info.clone()
         };
         Ok(info.encode().to_vec())

@@ -551,7 +551,7 @@ impl Volume {
     /// What [`Replica::install`](crate::Replica::install) needs to make `to` a replica's state: one block, opaque.
     ///
     /// # Errors
-    /// [`FsError::Snapshot`] if it is not there.
+    /// [`FsError::Snapshot`] if it is not there, and the disk's.
     pub fn image(&self, to: SnapshotId) -> Result<Vec<u8>> {
         self.shared.image(to)
     }

@@ -141,6 +141,7 @@ impl Shared {
         }
         if table_changed {
             (info.table, info.table_len) = write_table(&mut out, &snaps, &table_blocks)?;
+            info.gone.clear();
         }
         out.batch.finish()?;
         io.disk.flush()?;
