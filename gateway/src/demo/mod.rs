@@ -29,7 +29,7 @@ const AFTER: Duration = Duration::from_secs(2);
 /// Longest migration that is waited for.
 const MIGRATION_MAX: Duration = Duration::from_secs(120);
 /// The pause that the migration is told to aim at, in milliseconds.
-const PAUSE_TARGET_MS: u64 = 300;
+const PAUSE_TARGET_MS: u64 = 100;
 
 /// The load: enough that what changes during one transfer does not fit the pause.
 const PLAN: Plan = Plan {
@@ -37,7 +37,7 @@ const PLAN: Plan = Plan {
     sync_records: 2048,
     stream_writers: 2,
     stream_records: 12_288,
-    stream_pause: Duration::from_millis(20),
+    stream_pause: Duration::from_millis(4),
 };
 
 /// Runs the demo with the program at `ferry`; prints progress unless `json`.
