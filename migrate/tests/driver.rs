@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Client, Host, Node, once, verify};
-use fsstore::FileId;
+use fsstore::{Context, FileId, Op, Time};
 use migrate::{Command, FailAction, Failpoints, MigrationId, MigrationSpec, Phase, Status};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,6 +136,35 @@ async fn writes_are_throttled_in_steps_and_never_for_longer_than_the_move() {
     assert_eq!((*last, record.write_limit_bytes_per_s), (None, None));
     assert_eq!(*pair.from.host.limit.lock().unwrap(), None);
     pair.arrived(client);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_baseline_goes_on_from_its_last_mark() {
+    const TOTAL: u64 = 72 << 20;
+    // Frames of blocks are 256 KiB; a mark is made every 32 MiB.
+    let mut frames = 0;
+    let points = Failpoints::hook(move |at| {
+        frames += u32::from(at == "destination.baseline.blocks");
+        (at == "destination.baseline.blocks" && frames == 200).then_some(FailAction::Cut)
+    });
+    let pair = pair(Failpoints::off(), points).await;
+    let (uuid, file) = pair.files[0];
+    let volume = pair.from.host.volume(uuid).unwrap();
+    let cx = Context::root(Time { secs: 1, nanos: 0 });
+    for offset in (0..TOTAL).step_by(1 << 20) {
+        let data = vec![offset.to_be_bytes()[4]; 1 << 20].into();
+        volume.execute(&cx, Op::Write { file, offset, data }).unwrap();
+    }
+    let id = pair.from.migrator.start(spec()).await.unwrap();
+    let record = pair.ends(id).await.record;
+    assert_eq!(record.phase, Phase::Completed, "{:?}", record.error);
+    let sent = record.volumes.iter().find(|v| v.info.uuid == uuid).unwrap().bytes;
+    eprintln!("{sent} bytes after the break");
+    assert!(sent > 0 && sent <= TOTAL - (30 << 20), "{sent} bytes were sent after the break");
+    let there = pair.to.host.volume(uuid).unwrap();
+    for offset in (0..TOTAL).step_by(1 << 20) {
+        assert_eq!(there.read(&cx, file, offset, 4096).unwrap().data, vec![offset.to_be_bytes()[4]; 4096]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
