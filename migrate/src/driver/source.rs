@@ -220,7 +220,10 @@ impl SourceDriver {
         let vserver = self.vserver.clone();
         match action {
             SourceAction::Persist(record) => {
+                let began = std::time::Instant::now();
                 self.shared.ports.journal.save(&record).await.map_err(Stopped::Journal)?;
+                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.handle(SourceEvent::Persisted { took_ms });
             }
             SourceAction::Send(message) => self.send(message),
             SourceAction::Prepare { token } => self.prepare(token),
