@@ -8,9 +8,12 @@ const WINDOW_US: u64 = 5_000_000;
 const SAMPLE_BYTES_MIN: u64 = 1 << 20;
 /// Taken as the rate while nothing was measured.
 const RATE_DEFAULT: u64 = 64 << 20;
-/// What the steps after the last transfer are taken to cost before one was measured, in milliseconds:
-/// handing over configuration and open state, durable records on both sides, mounting.
-const HANDOVER_MS_DEFAULT: u64 = 80;
+/// What mounting, importing the open state and round trips are taken to cost, in milliseconds.
+const MOUNT_MS: u64 = 30;
+/// Durable records in the frozen part that follow one another: the edge twice on either side, the handover.
+const FROZEN_RECORDS: u64 = 5;
+/// One durable record, before one was measured, in milliseconds.
+const RECORD_MS_DEFAULT: u64 = 10;
 
 /// Transfer rate over a window of *active* time: pauses between transfers do not count.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,7 @@ impl RateEstimator {
 #[derive(Clone, Debug, Default)]
 pub struct FixedCosts {
     overhead_ms: Option<u64>,
+    record_ms: Option<u64>,
 }
 
 impl FixedCosts {
@@ -66,6 +70,11 @@ impl FixedCosts {
         let overhead = total_ms.saturating_sub(duration_ms(bytes, rate));
         // Recent rounds are most like the last one: weigh the newest by half.
         self.overhead_ms = Some(self.overhead_ms.map_or(overhead, |old| u64::midpoint(old, overhead)));
+    }
+
+    /// Takes in the time that a durable record took here; the destination's are taken to be alike.
+    pub fn record_saved(&mut self, took_ms: u64) {
+        self.record_ms = Some(self.record_ms.map_or(took_ms, |old| u64::midpoint(old, took_ms)));
     }
 
     /// Overhead of one round, in milliseconds.
@@ -77,7 +86,7 @@ impl FixedCosts {
     /// All of a pause but the time of its bytes, in milliseconds.
     #[must_use]
     pub fn pause_ms(&self) -> u64 {
-        self.round_ms() + HANDOVER_MS_DEFAULT
+        self.round_ms() + MOUNT_MS + FROZEN_RECORDS * self.record_ms.unwrap_or(RECORD_MS_DEFAULT)
     }
 }
 

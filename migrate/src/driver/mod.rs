@@ -9,7 +9,7 @@ mod source;
 use crate::failpoint::Failpoints;
 use crate::link::{self, PeerStream};
 use crate::machine::{DestinationMachine, SourceMachine};
-use crate::model::{Command, CommandError, MigrationId, MigrationRecord, MigrationSpec, Role, Status};
+use crate::model::{Command, CommandError, MigrationId, MigrationRecord, MigrationSpec, Phase, Role, Status};
 use crate::ports::{DestinationHost, HostError, Journal, Peer, Peers, SourceHost};
 use crate::protocol::{Frame, Hello, ProtocolError, Stream};
 use crate::receiver::Receiver;
@@ -341,6 +341,8 @@ impl Migrator {
     }
 }
 
+/// Whether a migration may still act on its vserver here.
 fn is_active(record: &MigrationRecord) -> bool {
-    record.role == Role::Source && !record.is_final()
+    // A failed one can be resumed, so it is in the way until it is aborted.
+    record.role == Role::Source && !matches!(record.phase, Phase::Completed | Phase::Aborted)
 }

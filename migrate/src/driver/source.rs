@@ -38,6 +38,8 @@ pub(super) struct SourceDriver {
     transfer: Option<(CancellationToken, JoinHandle<()>)>,
     freeze: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
+    /// The ownership was, or may have been, given up by this driver.
+    edge_tried: bool,
     write_rate: u64,
     stop: CancellationToken,
 }
@@ -65,6 +67,7 @@ impl SourceDriver {
             transfer: None,
             freeze: None,
             progress: Arc::default(),
+            edge_tried: false,
             write_rate: 0,
             shared,
             stop,
@@ -100,12 +103,13 @@ impl SourceDriver {
 
     /// The node stops. A vserver that is still owned here must not stay frozen or throttled by this.
     async fn leave_serving(&mut self) {
-        if !self.machine.record().is_past_edge() {
+        let host = self.shared.ports.source.clone();
+        // Once the edge was tried, a restart finds out on which side of it this is. Before, the ownership
+        // tells; where it can't be read, requests go on waiting.
+        let here = host.ownership(&self.vserver).await.is_ok_and(|ownership| ownership.here);
+        if here && !self.edge_tried && super::is_active(self.machine.record()) {
             self.thaw().await;
-            let lifted = self.shared.ports.source.set_write_limit(&self.vserver, None).await;
-            if let Err(error) = lifted {
-                tracing::warn!(id = %self.id, %error, "lifting the write limit");
-            }
+            noted(self.id, "set_write_limit", host.set_write_limit(&self.vserver, None).await);
         }
     }
 
@@ -220,7 +224,10 @@ impl SourceDriver {
         let vserver = self.vserver.clone();
         match action {
             SourceAction::Persist(record) => {
+                let began = std::time::Instant::now();
                 self.shared.ports.journal.save(&record).await.map_err(Stopped::Journal)?;
+                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.handle(SourceEvent::Persisted { took_ms });
             }
             SourceAction::Send(message) => self.send(message),
             SourceAction::Prepare { token } => self.prepare(token),
@@ -293,6 +300,8 @@ impl SourceDriver {
 
     /// Gives up a freeze under way first: its future must not hold requests again after the thaw.
     async fn thaw(&mut self) {
+        // A fallback after the edge was tried: the ownership was read back, and is here.
+        self.edge_tried = false;
         if let Some(freeze) = self.freeze.take() {
             freeze.abort();
             // An aborted task's error is of no interest.
@@ -305,6 +314,7 @@ impl SourceDriver {
         let (host, vserver) = (self.shared.ports.source.clone(), self.vserver.clone());
         let to = self.machine.record().peer.clone();
         tracing::info!(id = %self.id, %epoch, to, "giving up ownership");
+        self.edge_tried = true;
         self.beside(async move {
             let error = host.relinquish(&vserver, epoch, &to).await.err().map(|e| e.to_string());
             let Some(error) = error else {

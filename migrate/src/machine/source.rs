@@ -1,14 +1,15 @@
 //! The source's half: decides when to send, to throttle, to freeze, to give up ownership, and what to do
 //! when any of it fails. Does nothing itself.
 
-use super::{RESEND_MS, RETRY_MS, Token, enter, fresh_progress, push_bounded};
+mod cutover;
+mod replication;
+
+use super::{RESEND_MS, Token, enter};
 use crate::estimate::{FixedCosts, RateEstimator};
 use crate::message::Message;
 use crate::model::{
-    Command, CommandError, Epoch, MigrationId, MigrationRecord, MigrationSpec, Phase, Role, ThrottleStep,
-    VolumeInfo,
+    Command, CommandError, Epoch, MigrationId, MigrationRecord, MigrationSpec, Phase, Role, VolumeInfo,
 };
-use crate::policy::{self, Decision, Measurement};
 use std::collections::VecDeque;
 use uuid::Uuid;
 
@@ -98,6 +99,10 @@ pub enum SourceEvent {
     Message(Message),
     /// Time has passed.
     Timeout,
+    /// A record was made durable, and how long that took.
+    Persisted {
+        took_ms: u64,
+    },
     Prepared {
         token: Token,
         result: Result<Prepared, String>,
@@ -292,6 +297,7 @@ impl SourceMachine {
             SourceEvent::LinkDown(reason) => self.on_link_down(&reason, now_ms),
             SourceEvent::Message(message) => self.on_message(message, now_ms),
             SourceEvent::Timeout => self.on_timeout(now_ms),
+            SourceEvent::Persisted { took_ms } => self.costs.record_saved(took_ms),
             SourceEvent::Prepared { token, result } if self.step == Step::Preparing(token) => {
                 self.on_prepared(result, now_ms);
             }
@@ -350,8 +356,6 @@ impl SourceMachine {
         }
         Ok(())
     }
-
-    // --- the link -------------------------------------------------------------------------------------
 
     fn on_link_up(&mut self, now_ms: u64) {
         self.link_up = true;
@@ -437,351 +441,6 @@ impl SourceMachine {
         }
     }
 
-    // --- setup, baseline, update ----------------------------------------------------------------------
-
-    fn prepare(&mut self) {
-        let token = self.token();
-        self.step = Step::Preparing(token);
-        self.actions.push_back(SourceAction::Prepare { token });
-    }
-
-    fn on_prepared(&mut self, result: Result<Prepared, String>, now_ms: u64) {
-        match result {
-            Ok(prepared) => {
-                self.step = Step::Idle;
-                self.record.epoch = prepared.epoch;
-                if self.record.volumes.is_empty() {
-                    self.record.volumes = fresh_progress(prepared.volumes.clone());
-                }
-                self.persist();
-                let spec = self.record.spec.clone();
-                let Prepared { epoch, volumes, config } = prepared;
-                self.tell(Message::Setup { spec, epoch, volumes, config }, now_ms);
-            }
-            Err(reason) => self.fail(reason, now_ms),
-        }
-    }
-
-    /// Begins what the phase needs next, if the link is up.
-    fn work(&mut self, now_ms: u64) {
-        self.step = Step::Idle;
-        if self.record.phase == Phase::Setup {
-            if self.request.is_none() {
-                self.prepare();
-            }
-        } else if self.link_up
-            && matches!(self.record.phase, Phase::Baseline | Phase::Update | Phase::AdminCutover)
-        {
-            let progress = Message::Progress { phase: self.record.phase, round: self.record.round };
-            self.send(progress);
-            self.begin_round(now_ms);
-        }
-    }
-
-    fn begin_round(&mut self, now_ms: u64) {
-        if !self.round_open {
-            self.record.round += 1;
-            self.round_open = true;
-            self.round_started_ms = now_ms;
-            self.persist();
-        }
-        let (token, round) = (self.token(), self.record.round);
-        self.step = Step::Transferring(token);
-        self.actions.push_back(SourceAction::Transfer { token, round, last: false });
-    }
-
-    fn on_transferred(&mut self, token: Token, result: Result<RoundDone, (String, bool)>, now_ms: u64) {
-        let ours = match &self.step {
-            Step::Transferring(expected) => *expected == token,
-            Step::HandingOver { transfer, .. } => *transfer == Some(token),
-            _ => false,
-        };
-        if !ours {
-            return;
-        }
-        match result {
-            Ok(done) => self.on_round_done(done, now_ms),
-            Err((reason, true)) => self.fail(reason, now_ms),
-            Err((reason, false)) if self.record.phase == Phase::Cutover => self.fall_back(&reason, now_ms),
-            Err((reason, false)) => {
-                self.record.error = Some(reason);
-                self.step = Step::Waiting { until_ms: now_ms + RETRY_MS };
-            }
-        }
-    }
-
-    fn on_round_done(&mut self, done: RoundDone, now_ms: u64) {
-        let bytes: u64 = done.volumes.iter().map(|volume| volume.bytes).sum();
-        self.rate.record(bytes, done.stream_us);
-        self.costs.record_round(bytes, done.total_ms, self.rate.rate());
-        self.record.rate_bytes_per_s = self.rate.rate();
-        let baseline = self.record.volumes.iter().any(|volume| volume.base.is_none());
-        for volume in done.volumes {
-            if let Some(progress) = self.record.volumes.iter_mut().find(|p| p.info.uuid == volume.uuid) {
-                progress.base = Some(volume.snapshot);
-                progress.base_root = volume.root;
-                progress.bytes += volume.bytes;
-            }
-        }
-        if baseline {
-            self.record.bytes_baseline += bytes;
-        } else {
-            self.record.update_rounds += 1;
-        }
-        self.round_open = false;
-        self.record.error = None;
-        if let Step::HandingOver { transfer, .. } = &mut self.step {
-            *transfer = None;
-            self.relinquish_when_ready(now_ms);
-            return;
-        }
-        let keep_from = self.record.round;
-        if self.record.phase == Phase::Baseline {
-            self.enter(Phase::Update, now_ms);
-            self.actions.push_back(SourceAction::DropSnapshots { keep_from });
-            // A baseline takes long; and the first small round shows what one costs.
-            self.begin_round(now_ms);
-            return;
-        }
-        self.persist();
-        self.actions.push_back(SourceAction::DropSnapshots { keep_from });
-        let token = self.token();
-        self.step = Step::Measuring(token);
-        self.actions.push_back(SourceAction::Measure { token });
-    }
-
-    fn on_measured(&mut self, result: Result<(u64, u64), String>, now_ms: u64) {
-        let (remaining_bytes, write_bytes_per_s) = match result {
-            Ok(measured) => measured,
-            Err(reason) => {
-                self.record.error = Some(reason);
-                self.step = Step::Waiting { until_ms: now_ms + RETRY_MS };
-                return;
-            }
-        };
-        let measurement = self.measurement(remaining_bytes, write_bytes_per_s, now_ms);
-        self.record.remaining_bytes = remaining_bytes;
-        self.record.predicted_pause_ms = Some(measurement.predicted_pause_ms());
-        if self.record.phase == Phase::AdminCutover {
-            self.decide(&measurement, now_ms);
-            return;
-        }
-        let done = policy::update_done(&self.record.spec, self.record.update_rounds, &measurement);
-        if done && self.record.cutover_requested {
-            self.admin_steps = 0;
-            self.admin_rounds = 0;
-            self.enter(Phase::AdminCutover, now_ms);
-            self.send(Message::Progress { phase: Phase::AdminCutover, round: self.record.round });
-            self.decide(&measurement, now_ms);
-        } else if done {
-            self.step = Step::Waiting { until_ms: now_ms + UPDATE_INTERVAL_MS };
-        } else {
-            self.begin_round(now_ms);
-        }
-    }
-
-    fn measurement(&self, remaining_bytes: u64, write_bytes_per_s: u64, now_ms: u64) -> Measurement {
-        let elapsed_ms = now_ms.saturating_sub(self.round_started_ms);
-        let dirty = if elapsed_ms >= 20 {
-            u64::try_from(u128::from(remaining_bytes) * 1000 / u128::from(elapsed_ms)).unwrap_or(u64::MAX)
-        } else {
-            write_bytes_per_s
-        };
-        Measurement {
-            remaining_bytes,
-            dirty_bytes_per_s: dirty,
-            write_bytes_per_s,
-            rate_bytes_per_s: self.rate.rate(),
-            round_ms: self.costs.round_ms(),
-            fixed_ms: self.costs.pause_ms(),
-            limit: self.record.write_limit_bytes_per_s,
-        }
-    }
-
-    // --- admin cutover --------------------------------------------------------------------------------
-
-    fn decide(&mut self, measurement: &Measurement, now_ms: u64) {
-        match policy::decide(&self.record.spec, self.admin_steps, self.admin_rounds, measurement) {
-            Decision::Cutover => self.begin_cutover(now_ms),
-            Decision::Round => {
-                self.admin_rounds += 1;
-                self.begin_round(now_ms);
-            }
-            Decision::Throttle { limit, reason } => {
-                self.admin_steps += 1;
-                self.admin_rounds += 1;
-                self.limit(Some(limit), reason, now_ms);
-                self.begin_round(now_ms);
-            }
-            Decision::GiveUp(reason) => {
-                self.record.attempt += 1;
-                self.back_to_update(&reason, now_ms);
-            }
-        }
-    }
-
-    /// Records and sets a write limit. The record becomes durable first, so that a crash finds it written.
-    fn limit(&mut self, limit: Option<u64>, reason: String, now_ms: u64) {
-        self.record.write_limit_bytes_per_s = limit;
-        let step = ThrottleStep { at_ms: now_ms, limit_bytes_per_s: limit, reason };
-        push_bounded(&mut self.record.throttle_steps, step);
-        self.persist();
-        self.actions.push_back(SourceAction::SetWriteLimit(limit));
-    }
-
-    /// Lifts the limit, whether or not one is known to be in force: the host may know better.
-    fn lift(&mut self, reason: &str, now_ms: u64) {
-        if self.record.write_limit_bytes_per_s.is_some() {
-            self.limit(None, reason.to_owned(), now_ms);
-        } else {
-            self.actions.push_back(SourceAction::SetWriteLimit(None));
-        }
-    }
-
-    fn back_to_update(&mut self, reason: &str, now_ms: u64) {
-        self.cancel_work();
-        self.record.error = Some(reason.to_owned());
-        self.lift(reason, now_ms);
-        if self.attempts_used_up(reason, now_ms) {
-            return;
-        }
-        self.enter(Phase::Update, now_ms);
-        self.step = Step::Waiting { until_ms: now_ms + RETRY_MS };
-    }
-
-    fn attempts_used_up(&mut self, reason: &str, now_ms: u64) -> bool {
-        let over = self.record.attempt >= self.record.spec.attempts_max;
-        if over {
-            self.fail(format!("{} cutover attempts failed; the last: {reason}", self.record.attempt), now_ms);
-        }
-        over
-    }
-
-    // --- cutover --------------------------------------------------------------------------------------
-
-    fn begin_cutover(&mut self, now_ms: u64) {
-        self.record.attempt += 1;
-        // The last round's snapshots must be taken while frozen, so it has a number never used before, durable
-        // before the freeze, and nothing is written again until the edge.
-        self.record.round += 1;
-        self.round_open = false;
-        self.enter(Phase::Cutover, now_ms);
-        self.window_end_ms = Some(now_ms + self.record.spec.cutover_window_ms);
-        self.frozen_at_ms = Some(now_ms);
-        let token = self.token();
-        self.step = Step::Freezing(token);
-        self.actions.push_back(SourceAction::Freeze { token });
-    }
-
-    fn on_frozen(&mut self, result: Result<(), String>, now_ms: u64) {
-        if let Err(reason) = result {
-            self.fall_back(&reason, now_ms);
-            return;
-        }
-        let (transfer, export) = (self.token(), self.token());
-        self.step = Step::HandingOver { transfer: Some(transfer), export: Some(export), ready: false };
-        self.actions.push_back(SourceAction::Transfer {
-            token: transfer,
-            round: self.record.round,
-            last: true,
-        });
-        self.actions.push_back(SourceAction::Export { token: export });
-    }
-
-    fn on_exported(&mut self, token: Token, result: Result<(Vec<u8>, Vec<u8>), String>, now_ms: u64) {
-        let Step::HandingOver { export, .. } = &mut self.step else { return };
-        if *export != Some(token) {
-            return;
-        }
-        *export = None;
-        match result {
-            Ok((config, open_state)) => {
-                let (attempt, config_bytes) = (self.record.attempt, config.len() as u64);
-                self.tell(Message::Handover { attempt, config_bytes, config, open_state }, now_ms);
-            }
-            Err(reason) => self.fall_back(&reason, now_ms),
-        }
-    }
-
-    /// The edge: both the blocks and the handover are durable there, so give up ownership here.
-    fn relinquish_when_ready(&mut self, now_ms: u64) {
-        let all = matches!(self.step, Step::HandingOver { transfer: None, export: None, ready: true });
-        if !all || !self.link_up {
-            return;
-        }
-        self.window_end_ms = None;
-        self.enter(Phase::Activate, now_ms);
-        let token = self.token();
-        self.step = Step::Relinquishing(token);
-        let epoch = self.record.epoch.next();
-        self.actions.push_back(SourceAction::Relinquish { token, epoch });
-    }
-
-    /// Gives up a cutover attempt: the source serves again.
-    fn fall_back(&mut self, reason: &str, now_ms: u64) {
-        self.cancel_work();
-        self.record.error = Some(reason.to_owned());
-        self.actions.push_back(SourceAction::Thaw);
-        self.lift(&format!("fallback: {reason}"), now_ms);
-        self.send(Message::Rollback { attempt: self.record.attempt });
-        self.enter(Phase::AdminCutover, now_ms);
-        self.admin_steps = 0;
-        self.admin_rounds = 0;
-        if !self.attempts_used_up(reason, now_ms) {
-            self.step = Step::Waiting { until_ms: now_ms + RETRY_MS };
-        }
-    }
-
-    // --- activate, completed --------------------------------------------------------------------------
-
-    fn on_relinquished(&mut self, here: bool, error: Option<&str>, now_ms: u64) {
-        if here {
-            self.fall_back(error.unwrap_or("the ownership was not given up"), now_ms);
-        } else {
-            self.tell_activate(now_ms);
-        }
-    }
-
-    fn tell_activate(&mut self, now_ms: u64) {
-        self.step = Step::Idle;
-        let (epoch, attempt) = (self.record.epoch.next(), self.record.attempt);
-        self.tell(Message::Activate { epoch, attempt }, now_ms);
-    }
-
-    fn on_activated(&mut self, now_ms: u64) {
-        self.request = None;
-        self.record.pause_ms = self.frozen_at_ms.map(|at| now_ms.saturating_sub(at));
-        self.record.error = None;
-        self.lift("the destination serves", now_ms);
-        self.enter(Phase::Completed, now_ms);
-        self.retire();
-    }
-
-    fn retire(&mut self) {
-        let token = self.token();
-        self.step = Step::Retiring(token);
-        self.actions.push_back(SourceAction::Retire { token });
-    }
-
-    fn on_retired(&mut self, result: Result<(), String>, now_ms: u64) {
-        self.step = Step::Idle;
-        self.record.error = result.err();
-        self.actions.push_back(SourceAction::End);
-        self.persist();
-        self.tell(Message::Complete, now_ms);
-        if self.record.spec.auto_source_cleanup && self.record.error.is_none() {
-            self.clean_up();
-        }
-    }
-
-    fn clean_up(&mut self) {
-        let token = self.token();
-        self.step = Step::Cleaning(token);
-        self.actions.push_back(SourceAction::Cleanup { token });
-    }
-
-    // --- ends -----------------------------------------------------------------------------------------
-
     fn resume(&mut self, now_ms: u64) {
         let common = !self.record.volumes.is_empty() && self.record.volumes.iter().all(|v| v.base.is_some());
         // The placeholders may never have been made; making them again does no harm.
@@ -821,8 +480,6 @@ impl SourceMachine {
         self.request = None;
         self.actions.push_back(SourceAction::CancelTransfer);
     }
-
-    // --- small parts ----------------------------------------------------------------------------------
 
     fn token(&mut self) -> Token {
         let token = self.next_token;

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const VOLUME_BYTES: u64 = 64 << 20;
+pub const VOLUME_BYTES: u64 = 128 << 20;
 pub const RECORD: usize = 8 << 10;
 
 pub fn identity() -> Identity {
