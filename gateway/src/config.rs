@@ -160,7 +160,9 @@ impl Config {
             return refuse(format!("admin.listen and peer.listen are both {}", self.admin.listen));
         }
         if self.nfs.port == 0 || self.nfs.mount_port == 0 {
-            return refuse("nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned());
+            return refuse(
+                "nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned(),
+            );
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
@@ -185,7 +187,8 @@ impl Config {
 }
 
 /// What [`is_name`] wants, for error messages.
-pub const NAME_RULE: &str = "a name is 1 to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit";
+pub const NAME_RULE: &str =
+    "a name is 1 to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit";
 
 /// Whether `name` may name a cluster, node, vserver, volume, LIF or policy.
 pub fn is_name(name: &str) -> bool {
@@ -222,7 +225,8 @@ mod tests {
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));
-        let bad_name = Config::parse("data_dir = \"/x\"\n[cluster]\nname = \"a b\"\n").unwrap_err().to_string();
+        let bad_name =
+            Config::parse("data_dir = \"/x\"\n[cluster]\nname = \"a b\"\n").unwrap_err().to_string();
         assert!(bad_name.contains("cluster.name"), "{bad_name}");
     }
 

@@ -60,7 +60,8 @@ impl Node {
         let peer_listener = listen(config.peer.listen, "peer.listen").await?;
         let config = with_actual_ports(config, &admin_listener, &peer_listener)?;
         let token = AdminToken::load_or_create(&config.token_path()).context("admin token")?;
-        let identity = peers::load_or_create_identity(&config.data_dir, &config.cluster.name).context("identity")?;
+        let identity =
+            peers::load_or_create_identity(&config.data_dir, &config.cluster.name).context("identity")?;
         let store = Store::open(&config.data_dir.join("config.redb"))?;
         let cluster = Cluster::new(config, store, identity, serve_nfs());
         cluster.start().await?;

@@ -54,7 +54,8 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
         counter!("ferry_read_ops_total", "vserver" => name.clone()).absolute(counters.read_ops);
         counter!("ferry_write_bytes_total", "vserver" => name.clone()).absolute(counters.write_bytes);
         counter!("ferry_write_ops_total", "vserver" => name.clone()).absolute(counters.write_ops);
-        counter!("ferry_throttled_microseconds_total", "vserver" => name.clone()).absolute(counters.throttled_us);
+        counter!("ferry_throttled_microseconds_total", "vserver" => name.clone())
+            .absolute(counters.throttled_us);
         let limit = vserver.qos.write_limit().unwrap_or(0);
         gauge!("ferry_write_limit_bytes_per_second", "vserver" => name.clone()).set(as_f64(limit));
         let in_flight = vserver.gate.in_flight() as u64;
@@ -65,7 +66,8 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
         for phase in PHASES {
             let (id, vserver) = (record.id.to_string(), record.spec.vserver.clone());
             let here = if record.phase == phase { 1.0 } else { 0.0 };
-            gauge!("ferry_migration_phase", "id" => id, "vserver" => vserver, "phase" => phase.name()).set(here);
+            gauge!("ferry_migration_phase", "id" => id, "vserver" => vserver, "phase" => phase.name())
+                .set(here);
         }
     }
     match HANDLE.get() {

@@ -55,7 +55,8 @@ impl PeerToken {
         if text.len() > TOKEN_LEN_MAX {
             return Err(TokenError("too long"));
         }
-        let body = text.strip_prefix("ferry-peer-").ok_or(TokenError("it does not begin with `ferry-peer-`"))?;
+        let body =
+            text.strip_prefix("ferry-peer-").ok_or(TokenError("it does not begin with `ferry-peer-`"))?;
         let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError("not base64"))?;
         serde_json::from_slice(&json).map_err(|_| TokenError("not the fields of a token"))
     }
@@ -65,7 +66,8 @@ impl PeerToken {
     /// # Errors
     /// [`TokenError`] where it is no certificate.
     pub fn certificate_der(&self) -> Result<Vec<u8>, TokenError> {
-        let der = URL_SAFE_NO_PAD.decode(&self.certificate).map_err(|_| TokenError("certificate: not base64"))?;
+        let der =
+            URL_SAFE_NO_PAD.decode(&self.certificate).map_err(|_| TokenError("certificate: not base64"))?;
         // A DER SEQUENCE with a two-byte length, as every certificate is; the pin compares the rest byte by byte.
         if der.len() < 64 || der.first() != Some(&0x30) {
             return Err(TokenError("certificate: not DER"));
@@ -102,7 +104,8 @@ pub fn load_or_create_identity(dir: &Path, cluster: &str) -> io::Result<Identity
 }
 
 fn create_identity(cluster: &str) -> io::Result<Identity> {
-    let mut params = rcgen::CertificateParams::new(vec!["ferry.invalid".to_owned()]).map_err(io::Error::other)?;
+    let mut params =
+        rcgen::CertificateParams::new(vec!["ferry.invalid".to_owned()]).map_err(io::Error::other)?;
     params.distinguished_name.push(rcgen::DnType::CommonName, format!("ferry cluster {cluster}"));
     // Peers pin the certificate itself, so its dates decide nothing; expiry would only break a working pair.
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);

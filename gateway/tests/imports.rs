@@ -1,6 +1,8 @@
 //! Who may import whom. The rules are the design's: crates depend one way only, protocols see neither each other nor
 //! the control plane, the control plane sees no wire types.
 
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,18 @@ use std::path::{Path, PathBuf};
 const PROTOCOLS: &[&str] = &["nfs3", "nfs4", "smb2", "nlm"];
 /// What configures and moves vservers.
 const CONTROL: &[&str] = &[
-    "admin", "cli", "cluster", "config", "console", "daemon", "demo", "lif", "metrics", "migration", "peers", "store",
+    "admin",
+    "cli",
+    "cluster",
+    "config",
+    "console",
+    "daemon",
+    "demo",
+    "lif",
+    "metrics",
+    "migration",
+    "peers",
+    "store",
 ];
 /// What shapes bytes for clients.
 const WIRE: &[&str] = &["rpc", "xdr", "portmap", "client", "nfs3", "nfs4", "smb2", "nlm"];
@@ -91,7 +104,8 @@ fn root() -> PathBuf {
 }
 
 fn no_crates(folder: &str, forbidden: &[&str]) {
-    let broken = |code: &str| forbidden.iter().find(|name| names_crate(code, name)).map(|name| (*name).to_owned());
+    let broken =
+        |code: &str| forbidden.iter().find(|name| names_crate(code, name)).map(|name| (*name).to_owned());
     let found = offenders(&root().join(folder), broken);
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -99,7 +113,8 @@ fn no_crates(folder: &str, forbidden: &[&str]) {
 /// `part` is a folder or a file of the gateway; one that is not there yet breaks no rule.
 fn no_modules(part: &str, forbidden: &[&str]) {
     let src = root().join("gateway/src");
-    let broken = |code: &str| modules_used(code).into_iter().find(|module| forbidden.contains(&module.as_str()));
+    let broken =
+        |code: &str| modules_used(code).into_iter().find(|module| forbidden.contains(&module.as_str()));
     let mut found = Vec::new();
     if src.join(part).is_dir() {
         found = offenders(&src.join(part), broken);
@@ -127,7 +142,10 @@ fn protocols_see_neither_each_other_nor_the_control_plane() {
     }
     for shared in ["rpc", "xdr", "handle", "portmap", "vserver", "client", "openstate"] {
         no_modules(shared, CONTROL);
-        no_modules(shared, PROTOCOLS.iter().copied().filter(|_| shared != "client").collect::<Vec<_>>().as_slice());
+        no_modules(
+            shared,
+            PROTOCOLS.iter().copied().filter(|_| shared != "client").collect::<Vec<_>>().as_slice(),
+        );
     }
 }
 

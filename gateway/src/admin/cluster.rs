@@ -37,10 +37,10 @@ struct NodeView {
 }
 
 pub(super) fn routes() -> axum::Router<AdminState> {
-    axum::Router::new().route("/cluster", get(show_cluster)).route("/nodes", get(list_nodes)).route(
-        "/nodes/{node}",
-        get(show_node),
-    )
+    axum::Router::new()
+        .route("/cluster", get(show_cluster))
+        .route("/nodes", get(list_nodes))
+        .route("/nodes/{node}", get(show_node))
 }
 
 #[derive(utoipa::OpenApi)]

@@ -37,7 +37,10 @@ async fn create(
 #[utoipa::path(get, path = "/api/v1/vservers/{vserver}/lifs/{lif}",
     params(("vserver" = String, Path), ("lif" = String, Path)),
     responses((status = 200, body = LifView), (status = 404, body = Problem)))]
-async fn show(State(state): State<AdminState>, Path((vserver, lif)): Path<(String, String)>) -> Reply<LifView> {
+async fn show(
+    State(state): State<AdminState>,
+    Path((vserver, lif)): Path<(String, String)>,
+) -> Reply<LifView> {
     Ok(Body(state.cluster.lif(&vserver, &lif)?))
 }
 

@@ -57,7 +57,9 @@ impl NewMigration {
         let mut spec = MigrationSpec::new(&self.vserver, &self.destination);
         if let Some(window_s) = self.cutover_window_s {
             if !(window_s > 0.0 && window_s <= WINDOW_S_MAX) {
-                return Err(refuse(format!("cutover_window_s must be more than 0 and at most {WINDOW_S_MAX}")));
+                return Err(refuse(format!(
+                    "cutover_window_s must be more than 0 and at most {WINDOW_S_MAX}"
+                )));
             }
             let window = std::time::Duration::from_secs_f64(window_s);
             spec.cutover_window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -126,7 +128,10 @@ async fn command(
 ) -> Result<(StatusCode, Body<MigrationStarted>), Problem> {
     let all = [Command::Pause, Command::Resume, Command::Cutover, Command::Abort, Command::Cleanup];
     let command = all.into_iter().find(|command| command.name() == action).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("`{action}` is not pause, resume, cutover, abort or cleanup"))
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("`{action}` is not pause, resume, cutover, abort or cleanup"),
+        )
     })?;
     state.migrator.command(MigrationId(id), command).await?;
     Ok((StatusCode::ACCEPTED, Body(MigrationStarted { id: Some(id), detail: format!("{action} accepted") })))
@@ -147,7 +152,9 @@ async fn events(
 type EventState = (StatusWatch, Option<Status>, AdminState);
 
 /// One event per change; ends with the migration's driver, and with the node.
-async fn next_event((mut watch, pending, state): EventState) -> Option<(Result<Event, Infallible>, EventState)> {
+async fn next_event(
+    (mut watch, pending, state): EventState,
+) -> Option<(Result<Event, Infallible>, EventState)> {
     let status = match pending {
         Some(status) => status,
         None => tokio::select! {

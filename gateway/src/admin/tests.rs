@@ -49,8 +49,12 @@ impl Node {
             peers: Arc::clone(&cluster) as _,
         };
         let migrator = Migrator::new(ports, Failpoints::off());
-        let state =
-            AdminState { cluster, migrator, token: AdminToken::new(TOKEN), stopping: CancellationToken::new() };
+        let state = AdminState {
+            cluster,
+            migrator,
+            token: AdminToken::new(TOKEN),
+            stopping: CancellationToken::new(),
+        };
         Node { dir, state }
     }
 
@@ -126,12 +130,20 @@ async fn errors_are_problem_documents_that_say_what_to_do() {
         (node.ask("GET", "/migrations/x", None).await, 400, "UUID"),
         (create(json!({"name": "v", "size_bytes": 1})).await, 400, "bytes, not 1"),
         (create(json!({"name": "v", "size_bytes": 16 << 20, "junction": "/data"})).await, 409, "taken"),
-        (create(json!({"name": "v", "size_bytes": 16 << 20, "junction": "../x"})).await, 400, "junction path"),
+        (
+            create(json!({"name": "v", "size_bytes": 16 << 20, "junction": "../x"})).await,
+            400,
+            "junction path",
+        ),
         (create(json!({"name": "v", "size_bytes": 16 << 20, "policy": "p"})).await, 404, "export policy `p`"),
         (node.ask("DELETE", "/vservers/vs", None).await, 409, "delete its volumes first"),
         (node.ask("DELETE", "/vservers/vs/volumes/root", None).await, 409, "mounted below"),
         (node.ask("POST", "/peers", Some(json!({"token": "x"}))).await, 400, "show-identity"),
-        (node.ask("PUT", "/vservers/vs/qos", Some(json!({"write_limit_bytes_per_s": 1}))).await, 400, "at least"),
+        (
+            node.ask("PUT", "/vservers/vs/qos", Some(json!({"write_limit_bytes_per_s": 1}))).await,
+            400,
+            "at least",
+        ),
     ];
     for ((status, problem), expected, detail) in cases {
         assert_eq!(status, expected, "{problem}");
@@ -160,7 +172,9 @@ async fn vservers_volumes_snapshots_and_policies_come_and_go() {
     assert_eq!(node.ask("DELETE", "/vservers/vs/export-policies/p", None).await.0, 409);
     let served = node.state.cluster.served("vs").unwrap();
     assert!(served.vserver.namespace().resolve("/elsewhere").is_ok());
-    assert!(served.vserver.exports().check("p", "10.1.1.1".parse().unwrap()).is_some_and(|access| !access.write));
+    assert!(
+        served.vserver.exports().check("p", "10.1.1.1".parse().unwrap()).is_some_and(|access| !access.write)
+    );
 
     for path in ["/vservers/vs/volumes/data", "/vservers/vs/volumes/root", "/vservers/vs"] {
         assert_eq!(node.ask("DELETE", path, None).await.0, 204, "{path}");
@@ -178,9 +192,15 @@ async fn a_lif_goes_up_and_down_with_its_vserver() {
     let twin = json!({"name": "l2", "address": "127.91.4.2", "ports": ports});
     assert_eq!(node.ask("POST", "/vservers/vs/lifs", Some(twin)).await.0, 409);
     assert!(std::net::TcpStream::connect("127.91.4.2:33149").is_ok());
-    assert_eq!(node.ask("PATCH", "/vservers/vs", Some(json!({"online": false}))).await.1["state"], json!("offline"));
+    assert_eq!(
+        node.ask("PATCH", "/vservers/vs", Some(json!({"online": false}))).await.1["state"],
+        json!("offline")
+    );
     assert!(std::net::TcpStream::connect("127.91.4.2:33149").is_err());
-    assert_eq!(node.ask("PATCH", "/vservers/vs", Some(json!({"online": true}))).await.1["state"], json!("serving"));
+    assert_eq!(
+        node.ask("PATCH", "/vservers/vs", Some(json!({"online": true}))).await.1["state"],
+        json!("serving")
+    );
     assert_eq!(node.get("/vservers/vs/lifs/l1").await["state"], json!("up"));
     assert_eq!(node.ask("DELETE", "/vservers/vs/lifs/l1", None).await.0, 204);
     assert!(std::net::TcpStream::connect("127.91.4.2:33149").is_err());

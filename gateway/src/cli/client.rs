@@ -43,17 +43,22 @@ impl Client {
             .or_else(|| noted.map(|text| text.trim().to_owned()))
             .or_else(|| config.as_ref().map(|config| config.admin.listen.to_string()))
             .unwrap_or_else(|| "127.0.0.1:7680".to_owned());
-        let token_file = connection
-            .token_file
-            .clone()
-            .or_else(|| config.map(|config| config.token_path()))
-            .context("name the node: --config FILE of the node, or --token-file FILE (and --server HOST:PORT)")?;
+        let token_file =
+            connection.token_file.clone().or_else(|| config.map(|config| config.token_path())).context(
+                "name the node: --config FILE of the node, or --token-file FILE (and --server HOST:PORT)",
+            )?;
         let token = std::fs::read_to_string(&token_file).with_context(|| {
-            format!("cannot read the admin token {}; has the node been started, as this user?", token_file.display())
+            format!(
+                "cannot read the admin token {}; has the node been started, as this user?",
+                token_file.display()
+            )
         })?;
         let server = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(TIMEOUT)).build().new_agent();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(TIMEOUT))
+            .build()
+            .new_agent();
         Ok(Client { agent, base: format!("http://{server}/api/v1"), server, token: token.trim().to_owned() })
     }
 
@@ -108,7 +113,10 @@ impl Client {
             .body(body)?;
         let request = self.agent.configure_request(request).timeout_global(timeout).build();
         self.agent.run(request).with_context(|| {
-            format!("no answer from {}; is `ferry serve` running there? (--server or --config name another)", self.server)
+            format!(
+                "no answer from {}; is `ferry serve` running there? (--server or --config name another)",
+                self.server
+            )
         })
     }
 
@@ -116,7 +124,10 @@ impl Client {
     pub(super) fn events(&self, path: &str, mut see: impl FnMut(Value) -> bool) -> anyhow::Result<()> {
         let response = self.send("GET", path, None, None)?;
         if !response.status().is_success() {
-            bail!("{}", self.get(path).err().map_or_else(|| "no events".to_owned(), |error| error.to_string()));
+            bail!(
+                "{}",
+                self.get(path).err().map_or_else(|| "no events".to_owned(), |error| error.to_string())
+            );
         }
         for line in BufReader::new(response.into_body().into_reader()).lines() {
             let line = line.context("the node went away")?;
@@ -132,7 +143,9 @@ impl Client {
 /// One segment of a path, with what must not stand there escaped.
 pub(super) fn segment(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    text.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]

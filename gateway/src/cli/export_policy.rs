@@ -5,8 +5,14 @@ use super::output::Output;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-const COLUMNS: &[(&str, &str)] =
-    &[("POLICY", "name"), ("RULE", "rule"), ("CLIENT", "client"), ("ACCESS", "access"), ("SQUASH", "squash"), ("ANON", "anon")];
+const COLUMNS: &[(&str, &str)] = &[
+    ("POLICY", "name"),
+    ("RULE", "rule"),
+    ("CLIENT", "client"),
+    ("ACCESS", "access"),
+    ("SQUASH", "squash"),
+    ("ANON", "anon"),
+];
 
 const EXAMPLES: &str = "\
 A rule is CLIENT,rw|ro[,squash=none|root|all][,anon=UID:GID]; the first rule that matches a client's address decides.
@@ -63,7 +69,8 @@ pub enum ExportPolicyCommand {
 
 /// `10.0.0.0/8,rw,squash=root,anon=65534:65534` as the API wants it. The server checks the values.
 fn parse_rule(text: &str) -> Result<Value, String> {
-    let wrong = |part: &str| format!("`{part}`: a rule is CLIENT,rw|ro[,squash=none|root|all][,anon=UID:GID]");
+    let wrong =
+        |part: &str| format!("`{part}`: a rule is CLIENT,rw|ro[,squash=none|root|all][,anon=UID:GID]");
     let mut parts = text.split(',').map(str::trim);
     let client = parts.next().filter(|client| !client.is_empty()).ok_or_else(|| wrong(text))?;
     let mut rule = json!({ "client": client });
@@ -139,7 +146,8 @@ mod tests {
     #[test]
     fn rules_are_read_in_their_short_form() {
         let rule = parse_rule("10.0.0.0/8,rw,squash=all,anon=5:6").unwrap();
-        let expected = json!({"client": "10.0.0.0/8", "write": true, "squash": "all", "anon_uid": 5, "anon_gid": 6});
+        let expected =
+            json!({"client": "10.0.0.0/8", "write": true, "squash": "all", "anon_uid": 5, "anon_gid": 6});
         assert_eq!(rule, expected);
         for bad in ["", "10.0.0.0/8", "10.0.0.0/8,xx", "10.0.0.0/8,rw,anon=5", ",rw"] {
             assert!(parse_rule(bad).is_err(), "{bad}");

@@ -40,10 +40,15 @@ impl Ports {
         }
         let port = |named: Option<u16>, field: &str| {
             let old = || old.and_then(|old| old.get(field)).and_then(Value::as_u64);
-            named.map(u64::from).or_else(old).context("name all of --nfs-port, --mount-port and --portmap-port")
+            named
+                .map(u64::from)
+                .or_else(old)
+                .context("name all of --nfs-port, --mount-port and --portmap-port")
         };
         let [nfs, mount, portmap] = named;
-        Ok(json!({ "nfs": port(nfs, "nfs")?, "mount": port(mount, "mount")?, "portmap": port(portmap, "portmap")? }))
+        Ok(
+            json!({ "nfs": port(nfs, "nfs")?, "mount": port(mount, "mount")?, "portmap": port(portmap, "portmap")? }),
+        )
     }
 }
 

@@ -178,7 +178,8 @@ fn watch(client: &Client, id: &str, output: Output) -> anyhow::Result<()> {
 fn progress(status: &Value) -> String {
     let number = |field: &str| status[field].as_u64();
     let mut line = format!("{:<14}", status["phase"].as_str().unwrap_or("?"));
-    let (done, total) = (number("transfer_bytes_done").unwrap_or(0), number("transfer_bytes_total").unwrap_or(0));
+    let (done, total) =
+        (number("transfer_bytes_done").unwrap_or(0), number("transfer_bytes_total").unwrap_or(0));
     if total > 0 {
         line += &format!(" round {}: {} of {}", status["round"], human_bytes(done), human_bytes(total));
     }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn options_may_stand_after_the_command() {
-        let line = ["ferry", "volume", "create", "vs1", "root", "--size", "1G", "--output", "json", "--config", "f"];
+        let line =
+            ["ferry", "volume", "create", "vs1", "root", "--size", "1G", "--output", "json", "--config", "f"];
         let cli = Cli::try_parse_from(line).unwrap();
         assert_eq!(cli.output, Output::Json);
         assert_eq!(cli.connection.config, Some("f".into()));

@@ -22,7 +22,9 @@ pub enum NodeCommand {
 pub(super) fn run(command: &NodeCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         NodeCommand::List => output.print(&client.get("/nodes")?, COLUMNS),
-        NodeCommand::Show { name } => output.print(&client.get(&format!("/nodes/{}", segment(name)))?, COLUMNS),
+        NodeCommand::Show { name } => {
+            output.print(&client.get(&format!("/nodes/{}", segment(name)))?, COLUMNS)
+        }
     }
     Ok(())
 }

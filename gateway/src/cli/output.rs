@@ -35,11 +35,13 @@ impl Output {
 fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
     let mut lines = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| columns.iter().map(|(_, field)| cell(row, field)).collect()));
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
+    let width =
+        |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
     let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _ = writeln!(out, "{}", cells.join("  ").trim_end());
     }
     out
@@ -66,19 +68,17 @@ fn text(value: &Value) -> String {
 
 fn fields(object: &Value, indent: &str) -> String {
     let mut out = String::new();
-    let Some(map) = object.as_object() else { return out };
-    for (name, value) in map {
-        match value {
-            Value::Object(inner) if inner.is_empty() => drop(writeln!(out, "{indent}{name}: -")),
-            Value::Object(_) => drop(write!(out, "{indent}{name}:\n{}", fields(value, &format!("{indent}  ")))),
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let line = match value {
+            Value::Object(inner) if inner.is_empty() => format!("{indent}{name}: -\n"),
+            Value::Object(_) => format!("{indent}{name}:\n{}", fields(value, &format!("{indent}  "))),
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                let _ = writeln!(out, "{indent}{name}:");
-                for item in items {
-                    let _ = writeln!(out, "{indent}  - {}", one_line(item));
-                }
+                let lines = items.iter().map(|item| format!("{indent}  - {}\n", one_line(item)));
+                format!("{indent}{name}:\n{}", lines.collect::<String>())
             }
-            _ => drop(writeln!(out, "{indent}{name}: {}", cell(object, name))),
-        }
+            _ => format!("{indent}{name}: {}\n", cell(object, name)),
+        };
+        out.push_str(&line);
     }
     out
 }
@@ -111,7 +111,11 @@ pub(super) fn human_bytes(bytes: u64) -> String {
         unit = next;
     }
     let tenths = u128::from(bytes) * 10 / u128::from(scale);
-    if scale == 1 || tenths % 10 == 0 { format!("{} {unit}", tenths / 10) } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
+    if scale == 1 || tenths % 10 == 0 {
+        format!("{} {unit}", tenths / 10)
+    } else {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    }
 }
 
 /// `10G`, `512 MiB`, `1.5T` or plain bytes; all units are powers of 1024.

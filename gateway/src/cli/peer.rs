@@ -70,7 +70,9 @@ pub(super) fn run(command: PeerCommand, client: &Client, output: Output) -> anyh
             output.print(&client.post("/peers", &body)?, COLUMNS);
         }
         PeerCommand::List => output.print(&client.get("/peers")?, COLUMNS),
-        PeerCommand::Show { name } => output.print(&client.get(&format!("/peers/{}", segment(&name)))?, COLUMNS),
+        PeerCommand::Show { name } => {
+            output.print(&client.get(&format!("/peers/{}", segment(&name)))?, COLUMNS)
+        }
         PeerCommand::Modify { name, address } => {
             let body = json!({ "address": address });
             output.print(&client.patch(&format!("/peers/{}", segment(&name)), &body)?, COLUMNS);

@@ -56,7 +56,10 @@ pub(super) fn run(command: QosCommand, client: &Client, output: Output) -> anyho
         }
         QosCommand::Show { vserver } => output.print(&client.get(&path(&vserver))?, COLUMNS),
         QosCommand::Modify { vserver, write_limit } => {
-            output.print(&client.put(&path(&vserver), &json!({ "write_limit_bytes_per_s": write_limit }))?, COLUMNS);
+            output.print(
+                &client.put(&path(&vserver), &json!({ "write_limit_bytes_per_s": write_limit }))?,
+                COLUMNS,
+            );
         }
         QosCommand::Delete { vserver } => {
             output.print(&client.put(&path(&vserver), &json!({ "write_limit_bytes_per_s": null }))?, COLUMNS);

@@ -72,7 +72,9 @@ impl From<NamespaceError> for ClusterError {
     fn from(error: NamespaceError) -> Self {
         match error {
             NamespaceError::Store { .. } => ClusterError::Failed(error.to_string()),
-            NamespaceError::Taken(_) | NamespaceError::SameId(..) => ClusterError::Conflict(error.to_string()),
+            NamespaceError::Taken(_) | NamespaceError::SameId(..) => {
+                ClusterError::Conflict(error.to_string())
+            }
             NamespaceError::Path(_) | NamespaceError::NoRoot => ClusterError::Invalid(error.to_string()),
         }
     }
@@ -81,7 +83,9 @@ impl From<NamespaceError> for ClusterError {
 impl From<FsError> for ClusterError {
     fn from(error: FsError) -> Self {
         match error {
-            FsError::Snapshot(_) | FsError::NoSpace | FsError::ReadOnly => ClusterError::Conflict(error.to_string()),
+            FsError::Snapshot(_) | FsError::NoSpace | FsError::ReadOnly => {
+                ClusterError::Conflict(error.to_string())
+            }
             FsError::NameTooLong | FsError::Invalid => ClusterError::Invalid(error.to_string()),
             other => ClusterError::Failed(other.to_string()),
         }

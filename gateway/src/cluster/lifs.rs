@@ -118,10 +118,13 @@ impl Cluster {
     pub(crate) fn check_lif(&self, new: &LifRecord) -> Result<()> {
         let used = |ports: LifPorts| [ports.nfs, ports.mount, ports.portmap];
         if new.ports.nfs == 0 || new.ports.mount == 0 {
-            return Err(ClusterError::Invalid("a LIF needs an NFS port and a MOUNT port; only portmap may be 0".into()));
+            return Err(ClusterError::Invalid(
+                "a LIF needs an NFS port and a MOUNT port; only portmap may be 0".into(),
+            ));
         }
         for other in self.store.list::<LifRecord>("")? {
-            let shared = used(new.ports).into_iter().find(|port| *port != 0 && used(other.ports).contains(port));
+            let shared =
+                used(new.ports).into_iter().find(|port| *port != 0 && used(other.ports).contains(port));
             if let Some(port) = shared
                 && other.key() != new.key()
                 && other.address.addr() == new.address.addr()

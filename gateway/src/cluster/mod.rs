@@ -85,7 +85,11 @@ pub fn now() -> Time {
 }
 
 fn check_name(kind: &str, name: &str) -> Result<()> {
-    if is_name(name) { Ok(()) } else { Err(ClusterError::Invalid(format!("{kind} name {name:?}: {NAME_RULE}"))) }
+    if is_name(name) {
+        Ok(())
+    } else {
+        Err(ClusterError::Invalid(format!("{kind} name {name:?}: {NAME_RULE}")))
+    }
 }
 
 impl Cluster {

@@ -18,7 +18,11 @@ impl Cluster {
     ///
     /// # Errors
     /// A bad token, this cluster's own, a name that is taken.
-    pub async fn create_peer(self: &Arc<Self>, token: &str, address: Option<SocketAddr>) -> Result<PeerRecord> {
+    pub async fn create_peer(
+        self: &Arc<Self>,
+        token: &str,
+        address: Option<SocketAddr>,
+    ) -> Result<PeerRecord> {
         let invalid = |error: crate::peers::TokenError| ClusterError::Invalid(error.to_string());
         let token = PeerToken::from_text(token).map_err(invalid)?;
         super::check_name("cluster", &token.cluster)?;
@@ -29,7 +33,10 @@ impl Cluster {
             ));
         }
         if token.cluster == self.config.cluster.name {
-            return Err(ClusterError::Conflict(format!("the other cluster is also named `{}`", token.cluster)));
+            return Err(ClusterError::Conflict(format!(
+                "the other cluster is also named `{}`",
+                token.cluster
+            )));
         }
         let record =
             PeerRecord { name: token.cluster, address: address.unwrap_or(token.address), certificate };

@@ -63,7 +63,9 @@ impl Cluster {
     /// An unknown one, one in use, and `default`.
     pub async fn delete_export_policy(self: &Arc<Self>, vserver: &str, name: &str) -> Result<()> {
         if name == POLICY_DEFAULT {
-            return Err(ClusterError::Conflict("policy `default` stays; change its rules instead".to_owned()));
+            return Err(ClusterError::Conflict(
+                "policy `default` stays; change its rules instead".to_owned(),
+            ));
         }
         let volumes = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
         if let Some(user) = volumes.iter().find(|volume| volume.policy == name) {
@@ -83,7 +85,9 @@ impl Cluster {
     /// A limit below the smallest.
     pub async fn set_qos(self: &Arc<Self>, vserver: &str, qos: QosRecord) -> Result<()> {
         if qos.write_limit_bytes_per_s.is_some_and(|limit| limit < WRITE_LIMIT_MIN) {
-            return Err(ClusterError::Invalid(format!("a write limit is at least {WRITE_LIMIT_MIN} bytes/s")));
+            return Err(ClusterError::Invalid(format!(
+                "a write limit is at least {WRITE_LIMIT_MIN} bytes/s"
+            )));
         }
         self.change_vserver(vserver, move |record| {
             record.qos = qos;

@@ -177,7 +177,9 @@ impl Cluster {
                 tx.get(name)?.ok_or_else(|| ClusterError::not_found("vserver", name))?;
             if !record.ownership.state.serves() {
                 let state = record.ownership.state.name();
-                return Err(ClusterError::Conflict(format!("vserver `{name}` may not be served here: it is {state}")));
+                return Err(ClusterError::Conflict(format!(
+                    "vserver `{name}` may not be served here: it is {state}"
+                )));
             }
             if record.mounted {
                 tracing::warn!(vserver = name, "was not closed cleanly; new write verifier");
@@ -192,7 +194,8 @@ impl Cluster {
     /// A vserver that has just arrived brings the first answers to calls that its clients may repeat.
     fn import_open_state(&self, vserver: &Vserver) -> Result<()> {
         let Some(applied) = self.store.get::<AppliedRecord>(&vserver.name)? else { return Ok(()) };
-        let open_state = crate::migration::OpenState::decode(&applied.open_state).map_err(ClusterError::Failed)?;
+        let open_state =
+            crate::migration::OpenState::decode(&applied.open_state).map_err(ClusterError::Failed)?;
         vserver
             .reply_cache
             .import(&open_state.reply_cache)
@@ -274,8 +277,8 @@ impl Cluster {
 
 /// Opens the image of a volume.
 pub(crate) fn open_volume(path: &Path, tuning: Tuning) -> Result<Arc<Volume>> {
-    let disk = FileDisk::open(path)
-        .map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
+    let disk =
+        FileDisk::open(path).map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
     Ok(Volume::open(Arc::new(disk), tuning)?)
 }
 

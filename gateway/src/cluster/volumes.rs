@@ -83,8 +83,9 @@ impl Cluster {
         }
         let policy = new.policy.unwrap_or_else(|| POLICY_DEFAULT.to_owned());
         self.need_policy(vserver, &policy)?;
-        let junction =
-            new.junction.unwrap_or_else(|| if existing.is_empty() { "/".to_owned() } else { format!("/{}", new.name) });
+        let junction = new
+            .junction
+            .unwrap_or_else(|| if existing.is_empty() { "/".to_owned() } else { format!("/{}", new.name) });
         let record = VolumeRecord {
             vserver: vserver.to_owned(),
             name: new.name,
@@ -132,7 +133,9 @@ impl Cluster {
         let served = self.need_served(vserver)?;
         let found = served.mounts().into_iter().find(|mount| mount.name == name);
         found.map(|mount| mount.volume).ok_or_else(|| {
-            ClusterError::Conflict(format!("volume `{name}` is not mounted: `ferry vserver show {vserver}` says why"))
+            ClusterError::Conflict(format!(
+                "volume `{name}` is not mounted: `ferry vserver show {vserver}` says why"
+            ))
         })
     }
 
@@ -152,14 +155,22 @@ impl Cluster {
     pub fn volumes(&self, vserver: &str) -> Result<Vec<VolumeView>> {
         self.record(vserver)?;
         let records = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
-        Ok(records.iter().map(|record| view(record, self.mounted(vserver, &record.name).ok().as_ref())).collect())
+        Ok(records
+            .iter()
+            .map(|record| view(record, self.mounted(vserver, &record.name).ok().as_ref()))
+            .collect())
     }
 
     /// Mounts a volume elsewhere or under another policy.
     ///
     /// # Errors
     /// A bad or taken path, an unknown policy.
-    pub async fn modify_volume(self: &Arc<Self>, vserver: &str, name: &str, patch: VolumePatch) -> Result<VolumeView> {
+    pub async fn modify_volume(
+        self: &Arc<Self>,
+        vserver: &str,
+        name: &str,
+        patch: VolumePatch,
+    ) -> Result<VolumeView> {
         let _guard = self.lock(vserver).await;
         self.record_to_change(vserver)?;
         let mut record = self.volume_record(vserver, name)?;
@@ -193,7 +204,8 @@ impl Cluster {
         let record = self.volume_record(vserver, name)?;
         let below = format!("{}/", record.junction.trim_end_matches('/'));
         let all = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
-        if let Some(child) = all.iter().find(|other| other.name != name && other.junction.starts_with(&below)) {
+        if let Some(child) = all.iter().find(|other| other.name != name && other.junction.starts_with(&below))
+        {
             return Err(ClusterError::Conflict(format!(
                 "volume `{}` is mounted below `{name}` at {}; delete or move it first",
                 child.name, child.junction

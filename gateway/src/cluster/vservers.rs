@@ -38,7 +38,13 @@ fn default_policy() -> Vec<ExportRule> {
     ["127.0.0.0/8", "::1"]
         .iter()
         .filter_map(|text| parse_client(text))
-        .map(|client| ExportRule { client, write: true, squash: Squash::None, anon_uid: 65_534, anon_gid: 65_534 })
+        .map(|client| ExportRule {
+            client,
+            write: true,
+            squash: Squash::None,
+            anon_uid: 65_534,
+            anon_gid: 65_534,
+        })
         .collect()
 }
 
@@ -99,7 +105,8 @@ impl Cluster {
         };
         let mut faults = self.served(&record.name).map(|served| served.faults()).unwrap_or_default();
         if record.ownership.state.serves() && self.served(&record.name).is_none() {
-            faults.insert("vserver".to_owned(), "could not be brought up; see the log of the node".to_owned());
+            faults
+                .insert("vserver".to_owned(), "could not be brought up; see the log of the node".to_owned());
         }
         Ok(VserverView {
             state: record.ownership.state.name().to_owned(),
@@ -125,7 +132,8 @@ impl Cluster {
             this.store.update(|tx| {
                 let mut record: VserverRecord =
                     tx.get(&owned)?.ok_or_else(|| ClusterError::not_found("vserver", &owned))?;
-                record.ownership.state = if online { OwnershipState::Serving } else { OwnershipState::Offline };
+                record.ownership.state =
+                    if online { OwnershipState::Serving } else { OwnershipState::Offline };
                 tx.put(&record).map_err(ClusterError::from)
             })
         })

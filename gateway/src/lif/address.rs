@@ -26,7 +26,8 @@ pub(super) async fn add(address: IpNet, interface: &str) -> io::Result<Added> {
             .await
             .map_err(other)?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such interface"))?;
-        let mut request = handle.address().add(link.header.index, address.addr(), address.prefix_len()).replace();
+        let mut request =
+            handle.address().add(link.header.index, address.addr(), address.prefix_len()).replace();
         // Duplicate address detection would keep IPv6 from binding for over a second.
         if address.addr().is_ipv6() {
             request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));

@@ -24,9 +24,8 @@ const DOWN_PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: u32 = 1024;
 
 /// Serves one listener until it is cancelled; then the listener and all its connections are closed when it returns.
-pub type Serve = Arc<
-    dyn Fn(TcpListener, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync,
->;
+pub type Serve =
+    Arc<dyn Fn(TcpListener, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Why a LIF is not up.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +55,9 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             " (ports below 1024 need privileges: choose others with --nfs-port, --mount-port and --portmap-port)"
         }
-        io::ErrorKind::AddrNotAvailable => " (this host does not have the address: name an --interface to put it on)",
+        io::ErrorKind::AddrNotAvailable => {
+            " (this host does not have the address: name an --interface to put it on)"
+        }
         _ => "",
     }
 }
@@ -82,11 +83,13 @@ impl Drop for LifUp {
 pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
     let ip = lif.address.addr();
     let added = match &lif.interface {
-        Some(interface) if !ip.is_loopback() => Some(
-            address::add(lif.address, interface)
-                .await
-                .map_err(|error| LifError::Address { address: ip, interface: interface.clone(), error })?,
-        ),
+        Some(interface) if !ip.is_loopback() => {
+            Some(address::add(lif.address, interface).await.map_err(|error| LifError::Address {
+                address: ip,
+                interface: interface.clone(),
+                error,
+            })?)
+        }
         _ => None,
     };
     let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), added };
@@ -131,7 +134,9 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let deadline = tokio::time::Instant::now() + BIND_PATIENCE;
     loop {
         match try_bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline => {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline =>
+            {
                 tokio::time::sleep(BIND_PAUSE).await;
             }
             result => return result,

@@ -4,7 +4,8 @@ use super::payload::{Crs, OpenState};
 use super::{Host, host_error};
 use crate::cluster::{Cluster, ClusterError, Result, blocking};
 use crate::store::{
-    AppliedRecord, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction, VolumeRecord, VserverRecord,
+    AppliedRecord, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction, VolumeRecord,
+    VserverRecord,
 };
 use fsstore::{FileDisk, Replica, VolumeSpec};
 use migrate::ports::Placeholder;
@@ -31,7 +32,9 @@ impl Cluster {
         }
         let announced = |uuid| placeholder.volumes.iter().any(|info| info.uuid == uuid);
         if ours.len() != placeholder.volumes.len() || !ours.iter().all(|our| announced(our.uuid)) {
-            return Err(ClusterError::Invalid("the volumes of the migration and of the configuration differ".into()));
+            return Err(ClusterError::Invalid(
+                "the volumes of the migration and of the configuration differ".into(),
+            ));
         }
         crs.lifs(&self.config.cluster.node).iter().try_for_each(|lif| self.check_lif(lif))
     }
@@ -44,7 +47,10 @@ impl Cluster {
         self.check_room(&crs, placeholder)?;
         let ownership = Ownership {
             epoch: placeholder.epoch.0,
-            state: OwnershipState::Placeholder { migration: placeholder.id.0, source: placeholder.source.clone() },
+            state: OwnershipState::Placeholder {
+                migration: placeholder.id.0,
+                source: placeholder.source.clone(),
+            },
         };
         let node = self.config.cluster.node.as_str();
         self.store.update(|tx| write_configuration(tx, &crs, ownership.clone(), [0; 8], node))?;
@@ -61,7 +67,10 @@ impl Cluster {
         }
         let path = self.volume_path(spec.uuid);
         if path.exists() {
-            match FileDisk::open(&path).map_err(ClusterError::from).and_then(|disk| Ok(Replica::open(Arc::new(disk))?)) {
+            match FileDisk::open(&path)
+                .map_err(ClusterError::from)
+                .and_then(|disk| Ok(Replica::open(Arc::new(disk))?))
+            {
                 Ok(replica) => {
                     replicas.insert(spec.uuid, Arc::new(replica));
                     return Ok(());
@@ -102,7 +111,10 @@ impl Cluster {
                 Ok(replica) => replica.close()?,
                 Err(replica) => {
                     self.replicas.lock().insert(volume.uuid, replica);
-                    return Err(ClusterError::Conflict(format!("volume `{}` is still being received", volume.name)));
+                    return Err(ClusterError::Conflict(format!(
+                        "volume `{}` is still being received",
+                        volume.name
+                    )));
                 }
             }
         }
@@ -214,13 +226,18 @@ impl DestinationHost for Host {
 
     fn replica<'a>(&'a self, vserver: &'a str, volume: Uuid) -> PortFuture<'a, Arc<Replica>> {
         let (cluster, vserver) = (Arc::clone(&self.cluster), vserver.to_owned());
-        Box::pin(async move { blocking(move || cluster.open_replica(&vserver, volume)).await.map_err(host_error) })
+        Box::pin(
+            async move { blocking(move || cluster.open_replica(&vserver, volume)).await.map_err(host_error) },
+        )
     }
 
     fn apply<'a>(&'a self, vserver: &'a str, config: &'a [u8], open_state: &'a [u8]) -> PortFuture<'a, ()> {
         let cluster = Arc::clone(&self.cluster);
-        let applied =
-            AppliedRecord { vserver: vserver.to_owned(), config: config.to_vec(), open_state: open_state.to_vec() };
+        let applied = AppliedRecord {
+            vserver: vserver.to_owned(),
+            config: config.to_vec(),
+            open_state: open_state.to_vec(),
+        };
         Box::pin(async move {
             blocking(move || {
                 // Refused now, while the source can still fall back, rather than after the edge.
@@ -286,6 +303,8 @@ impl DestinationHost for Host {
     fn finish<'a>(&'a self, vserver: &'a str, snapshot_prefix: &'a str) -> PortFuture<'a, ()> {
         let (cluster, vserver) = (Arc::clone(&self.cluster), vserver.to_owned());
         let prefix = snapshot_prefix.to_owned();
-        Box::pin(async move { blocking(move || cluster.forget_leftovers(&vserver, &prefix)).await.map_err(host_error) })
+        Box::pin(async move {
+            blocking(move || cluster.forget_leftovers(&vserver, &prefix)).await.map_err(host_error)
+        })
     }
 }

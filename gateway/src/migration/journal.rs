@@ -16,7 +16,8 @@ impl Journal for Host {
 
     fn load_all(&self) -> PortFuture<'_, Vec<MigrationRecord>> {
         Box::pin(async move {
-            let entries = self.cluster.store.list::<MigrationEntry>("").map_err(|error| host_error(error.into()))?;
+            let entries =
+                self.cluster.store.list::<MigrationEntry>("").map_err(|error| host_error(error.into()))?;
             Ok(entries.into_iter().map(|entry| entry.0).collect())
         })
     }

@@ -69,7 +69,12 @@ impl Crs {
             junction: v.junction,
             policy: v.policy,
         };
-        let lif = |l: LifRecord| CrsLif { name: l.name, address: l.address, interface: l.interface, ports: l.ports };
+        let lif = |l: LifRecord| CrsLif {
+            name: l.name,
+            address: l.address,
+            interface: l.interface,
+            ports: l.ports,
+        };
         Crs {
             version: CRS_VERSION,
             name: vserver.name.clone(),
@@ -94,10 +99,14 @@ impl Crs {
     /// What is wrong, for people.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         // The parser's words could quote a secret, so they are not passed on.
-        let crs: Crs = serde_json::from_slice(bytes)
-            .map_err(|error| format!("the vserver's configuration does not read (byte {})", error.column()))?;
+        let crs: Crs = serde_json::from_slice(bytes).map_err(|error| {
+            format!("the vserver's configuration does not read (byte {})", error.column())
+        })?;
         if crs.version != CRS_VERSION {
-            return Err(format!("the vserver's configuration has version {}, not {CRS_VERSION}", crs.version));
+            return Err(format!(
+                "the vserver's configuration has version {}, not {CRS_VERSION}",
+                crs.version
+            ));
         }
         let names = crs.volumes.iter().map(|v| &v.name).chain(crs.lifs.iter().map(|l| &l.name));
         if let Some(bad) = names.chain([&crs.name]).find(|name| !crate::config::is_name(name)) {
@@ -217,7 +226,11 @@ mod tests {
         assert!(Crs::decode(&crs.encode()).unwrap_err().contains("../x"));
         assert!(Crs::decode(b"{}").is_err());
         let text = String::from_utf8(Crs::new(&vserver(), Vec::new(), Vec::new()).encode()).unwrap();
-        assert!(Crs::decode(text.replace("\"version\":1", "\"version\":2").as_bytes()).unwrap_err().contains("version 2"));
+        assert!(
+            Crs::decode(text.replace("\"version\":1", "\"version\":2").as_bytes())
+                .unwrap_err()
+                .contains("version 2")
+        );
     }
 
     #[test]

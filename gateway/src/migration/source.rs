@@ -38,8 +38,11 @@ impl Host {
     async fn mark(&self, vserver: &str, id: MigrationId) -> Result<()> {
         let _guard = self.cluster.lock(vserver).await;
         let served = self.cluster.need_served(vserver)?;
-        if let Some((what, fault)) = served.faults().into_iter().find(|(what, _)| what.starts_with("volume ")) {
-            return Err(ClusterError::Conflict(format!("{what} of vserver `{vserver}` is not mounted: {fault}")));
+        if let Some((what, fault)) = served.faults().into_iter().find(|(what, _)| what.starts_with("volume "))
+        {
+            return Err(ClusterError::Conflict(format!(
+                "{what} of vserver `{vserver}` is not mounted: {fault}"
+            )));
         }
         for mount in served.mounts() {
             if let Some(fault) = mount.volume.fault() {
@@ -100,7 +103,9 @@ impl Host {
         };
         if !matches!(record.ownership.state, OwnershipState::Relinquished { .. }) {
             let state = record.ownership.state.name();
-            return Err(ClusterError::Conflict(format!("vserver `{vserver}` is {state} here; only a copy that was left behind is cleaned up")));
+            return Err(ClusterError::Conflict(format!(
+                "vserver `{vserver}` is {state} here; only a copy that was left behind is cleaned up"
+            )));
         }
         self.cluster.take_down(vserver).await?;
         let (cluster, prefix) = (Arc::clone(&self.cluster), format!("{vserver}/"));
@@ -127,7 +132,8 @@ impl Host {
 
     /// The window of the migration that the vserver is marked with.
     fn park_limit(&self, vserver: &str) -> Option<Duration> {
-        let OwnershipState::Migrating { migration } = self.cluster.record(vserver).ok()?.ownership.state else {
+        let OwnershipState::Migrating { migration } = self.cluster.record(vserver).ok()?.ownership.state
+        else {
             return None;
         };
         let entry = self.cluster.store.get::<MigrationEntry>(&migration.to_string()).ok()??;

@@ -113,7 +113,8 @@ impl RedbBackend {
             .mode(0o600)
             .open(path)
             .map_err(|error| failed(format!("{}: {error}", path.display())))?;
-        let database = Database::create(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        let database =
+            Database::create(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
         Ok(RedbBackend { database, writer: Mutex::new(()) })
     }
 }

@@ -8,8 +8,8 @@ mod records;
 
 pub use backend::{Backend, BackendError, Change, RedbBackend, Table};
 pub use records::{
-    AppliedRecord, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState, PeerRecord, QosRecord, Record,
-    VolumeRecord, VserverRecord,
+    AppliedRecord, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState, PeerRecord, QosRecord,
+    Record, VolumeRecord, VserverRecord,
 };
 
 use std::path::Path;
@@ -121,8 +121,11 @@ impl Store {
 }
 
 fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, StoreError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| StoreError::Damaged { table: R::TABLE, key: key.to_owned(), error })
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged {
+        table: R::TABLE,
+        key: key.to_owned(),
+        error,
+    })
 }
 
 /// Reads and writes of one [`Store::update`]. Reads see the transaction's own writes.
@@ -172,8 +175,11 @@ impl Transaction<'_> {
     /// [`StoreError::Damaged`] where it can't be written as JSON.
     pub fn put<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         let key = record.key();
-        let value = serde_json::to_vec(record)
-            .map_err(|error| StoreError::Damaged { table: R::TABLE, key: key.clone(), error })?;
+        let value = serde_json::to_vec(record).map_err(|error| StoreError::Damaged {
+            table: R::TABLE,
+            key: key.clone(),
+            error,
+        })?;
         self.changes.push(Change { table: R::TABLE, key, value: Some(value) });
         Ok(())
     }
