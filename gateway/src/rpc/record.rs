@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_buffer_grows_with_what_arrives() {
-        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (mut client, server) = tokio::io::duplex(RECORD_LEN_MAX + MARK_LEN);
         let mut reader = RecordReader::new(server);
         let announced = u32::try_from(RECORD_LEN_MAX).unwrap() | LAST_FRAGMENT;
         client.write_all(&announced.to_be_bytes()).await.unwrap();

@@ -112,6 +112,17 @@ async fn a_closed_gate_ends_the_connection_without_an_answer() {
     assert_eq!(ask(served.address, message::<GetAttr>(1, &root)).await, None);
 }
 
+/// Waits until so many calls wait at the gate.
+async fn parked(vserver: &Vserver, calls: usize) {
+    for _ in 0..1000 {
+        if vserver.gate.parked() == calls {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{} calls wait at the gate, not {calls}", vserver.gate.parked());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_waits_at_the_gate_dies_with_its_connection() {
     let (fixture, served, client, root) = all().await;
@@ -126,13 +137,9 @@ async fn a_call_that_waits_at_the_gate_dies_with_its_connection() {
         data: Payload(text("x")),
     };
     write_records(&mut stream, &mut vec![message::<Write>(5, &args)]).await.unwrap();
-    while fixture.vserver.gate.parked() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    parked(&fixture.vserver, 1).await;
     drop(stream);
-    while fixture.vserver.gate.parked() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    parked(&fixture.vserver, 0).await;
     fixture.vserver.gate.thaw();
     assert_eq!(client.getattr(&file).await.unwrap().size, 0);
 }
