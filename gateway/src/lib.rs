@@ -1,10 +1,20 @@
 //! A node: protocol servers, LIFs, control plane, admin interfaces.
 
+pub mod admin;
+pub mod cli;
 pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod handle;
+pub mod lif;
+pub mod metrics;
+pub mod migration;
 pub mod nfs3;
+pub mod peers;
 pub mod portmap;
 pub mod rpc;
+pub mod store;
 pub mod vserver;
 pub mod xdr;

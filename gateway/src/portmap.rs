@@ -263,6 +263,24 @@ mod tests {
         assert_eq!(&ask(4, 3, &args)[HEADER_LEN..], expected);
     }
 
+    #[tokio::test]
+    async fn datagrams_are_answered() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let cancel = CancellationToken::new();
+        let serving = tokio::spawn(serve_udp(server, PORTS, cancel.clone()));
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut answer = [0; 64];
+        // No call at all: silence; the next question is answered.
+        client.send_to(b"?", address).await.unwrap();
+        let question = words(&[7, 0, 2, PORTMAP_PROGRAM, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0]);
+        client.send_to(&question, address).await.unwrap();
+        let len = client.recv(&mut answer).await.unwrap();
+        assert_eq!(answer[..len], words(&[7, 1, 0, 0, 0, 0, 2049]));
+        cancel.cancel();
+        serving.await.unwrap().unwrap();
+    }
+
     #[test]
     fn what_is_not_known_is_refused() {
         let accept_stat = |reply: Vec<u8>| u32::from_be_bytes(*reply[20..].first_chunk().unwrap());

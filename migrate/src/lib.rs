@@ -23,6 +23,6 @@ pub use failpoint::{FailAction, Failpoints};
 pub use message::Message;
 pub use model::*;
 pub use ports::{
-    DestinationHost, Fingerprint, HostError, Identity, Journal, Ownership, Peer, Peers, Placeholder, PortFuture,
-    SourceHost, SourceVolume,
+    DestinationHost, Fingerprint, HostError, Identity, Journal, Ownership, Peer, Peers, Placeholder,
+    PortFuture, SourceHost, SourceVolume,
 };

@@ -40,9 +40,7 @@ impl fmt::Display for MigrationId {
 pub const SNAPSHOT_PREFIX: &str = "ferry-migrate-";
 
 /// Ownership epoch of a vserver: raised by each move; only the holder of the highest durable epoch serves.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

@@ -90,7 +90,9 @@ fn solved_limit(m: &Measurement, budget: u64) -> u64 {
 /// The limit one step below what is in force: by the policy's factor at most, as far as the measured
 /// dirty rate asks, and at least a tenth down so that steps end.
 fn next_limit(policy: &ThrottlePolicy, m: &Measurement, budget: u64) -> Option<u64> {
-    let current = m.limit.unwrap_or(u64::MAX).min(m.write_bytes_per_s.max(policy.floor_bytes_per_s));
+    // Writers come in bursts: what was written in the last second alone would take some steps too far.
+    let observed = m.write_bytes_per_s.max(m.dirty_bytes_per_s).max(policy.floor_bytes_per_s);
+    let current = m.limit.map_or(observed, |limit| limit.min(observed.saturating_mul(2)));
     if m.limit.is_some_and(|limit| limit <= policy.floor_bytes_per_s) {
         return None;
     }

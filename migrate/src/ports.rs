@@ -119,12 +119,7 @@ pub trait DestinationHost: Send + Sync {
     fn replica<'a>(&'a self, vserver: &'a str, volume: Uuid) -> PortFuture<'a, Arc<Replica>>;
     /// Takes over configuration and open state of the frozen source, durably, without serving.
     /// A later call replaces what an earlier one brought.
-    fn apply<'a>(
-        &'a self,
-        vserver: &'a str,
-        config: &'a [u8],
-        open_state: &'a [u8],
-    ) -> PortFuture<'a, ()>;
+    fn apply<'a>(&'a self, vserver: &'a str, config: &'a [u8], open_state: &'a [u8]) -> PortFuture<'a, ()>;
     /// Forgets what [`apply`](Self::apply) brought; the placeholder stays.
     fn rollback<'a>(&'a self, vserver: &'a str) -> PortFuture<'a, ()>;
     /// Durably owns the vserver under `epoch`, mounts the volumes from the replicas, imports the open

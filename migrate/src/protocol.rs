@@ -372,12 +372,8 @@ mod tests {
             assert!(matches!(result, Err(ProtocolError::TooLong(_))), "kind {kind}: {result:?}");
         }
         assert!(matches!(through(&[0, 0, 0, 0, 3]).await, Err(ProtocolError::Malformed(_))));
-        let long = Message::Handover {
-            attempt: 1,
-            config_bytes: 0,
-            config: vec![],
-            open_state: vec![0; FRAME_MAX],
-        };
+        let long =
+            Message::Handover { attempt: 1, config_bytes: 0, config: vec![], open_state: vec![0; FRAME_MAX] };
         assert!(matches!(Frame::Message(long).encode(), Err(ProtocolError::TooLong(_))));
     }
 

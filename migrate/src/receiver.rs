@@ -201,8 +201,7 @@ impl Receiver {
         let (jobs, work) = mpsc::channel(WRITE_BEHIND);
         let (answers, mut out) = mpsc::channel(WRITE_BEHIND);
         let reports = self.reports.clone();
-        let writer =
-            tokio::task::spawn_blocking(move || write_transfer(transfer, work, &answers, &reports));
+        let writer = tokio::task::spawn_blocking(move || write_transfer(transfer, work, &answers, &reports));
         let (mut from, mut into) = tokio::io::split(stream);
         let read = async {
             loop {

@@ -195,7 +195,8 @@ where
             Frame::Marked(_) => {}
             Frame::Installed(root) if root == to.root_sum => return Ok(done(bytes)),
             Frame::Installed(root) => {
-                let why = format!("volume {}: root {root:#x} there, {:#x} here", source.info.name, to.root_sum);
+                let why =
+                    format!("volume {}: root {root:#x} there, {:#x} here", source.info.name, to.root_sum);
                 return Err(SendError::Fatal(why));
             }
             other => return Err(unexpected(other)),
@@ -239,18 +240,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     crate::link::write(stream, &Frame::Diff(diff)).await?;
-    if let Some(base) = base {
-        let estimate = volume.bytes_changed_since(base).unwrap_or(0);
-        round.progress.total.fetch_add(estimate, Ordering::Relaxed);
-    } else {
-        let used = volume.statfs();
-        let bytes = used.total_bytes.saturating_sub(used.free_bytes);
-        round.progress.total.fetch_add(bytes, Ordering::Relaxed);
-    }
+    let progress = round.progress.clone();
     let (chunks, mut ready) = mpsc::channel::<Chunk>(READ_AHEAD);
     // Ends when the receiver is dropped, at the latest after one chunk.
-    let reader =
-        tokio::task::spawn_blocking(move || read_blocks(&volume, base, to, diff.next_vbn, &chunks));
+    let reader = tokio::task::spawn_blocking(move || {
+        progress.total.fetch_add(expected_bytes(&volume, base), Ordering::Relaxed);
+        read_blocks(&volume, base, to, diff.next_vbn, &chunks)
+    });
     let (mut from, mut into) = tokio::io::split(stream);
     let mut sent = 0;
     let write = async {
@@ -286,6 +282,16 @@ where
     Ok(sent)
 }
 
+fn expected_bytes(volume: &Volume, base: Option<SnapshotId>) -> u64 {
+    match base {
+        Some(base) => volume.bytes_changed_since(base).unwrap_or(0),
+        None => {
+            let used = volume.statfs();
+            used.total_bytes.saturating_sub(used.free_bytes)
+        }
+    }
+}
+
 /// Runs on a blocking thread: packs the differing blocks into frames.
 fn read_blocks(
     volume: &Volume,
@@ -312,8 +318,7 @@ fn read_blocks(
             start += count;
             bytes += count * BLOCK_SIZE_U64;
             if bytes >= BLOCKS_MAX as u64 {
-                let full =
-                    std::mem::replace(&mut chunk, Vec::with_capacity(BLOCKS_MAX + 2 * BLOCKS_HEADER));
+                let full = std::mem::replace(&mut chunk, Vec::with_capacity(BLOCKS_MAX + 2 * BLOCKS_HEADER));
                 if chunks.blocking_send((full, bytes)).is_err() {
                     return Ok(()); // the transfer was given up; its own error says why
                 }

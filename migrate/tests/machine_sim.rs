@@ -4,6 +4,8 @@
 //! Whatever happens: never two owners; nothing acknowledged is lost; once the faults stop, exactly one side
 //! serves, thawed and unthrottled. `SEED=n CASES=m cargo test -p migrate --test machine_sim` replays.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 use migrate::machine::{
     DestinationAction, DestinationEvent, DestinationMachine, Prepared, RoundDone, SourceAction, SourceEvent,
     SourceMachine, VolumeDone,
@@ -35,12 +37,30 @@ enum Due {
     ToSource(u32, SourceEvent),
     ToDestination(u32, DestinationEvent),
     /// A message of this link generation.
-    Deliver { generation: u32, to_source: bool, message: Message },
+    Deliver {
+        generation: u32,
+        to_source: bool,
+        message: Message,
+    },
     LinkUp,
-    Snapshot { token: u64, round: u32, last: bool },
-    Install { token: u64, round: u32, generation: u32 },
-    Frozen { incarnation: u32, token: u64 },
-    Relinquished { incarnation: u32, token: u64 },
+    Snapshot {
+        transfer: (u32, u64),
+        round: u32,
+        last: bool,
+    },
+    Install {
+        transfer: (u32, u64),
+        round: u32,
+        generation: u32,
+    },
+    Frozen {
+        incarnation: u32,
+        token: u64,
+    },
+    Relinquished {
+        incarnation: u32,
+        token: u64,
+    },
     RestartSource,
     RestartDestination,
 }
@@ -52,6 +72,8 @@ struct World {
     due: BTreeMap<(u64, u64), Due>,
     sequence: u64,
     faults: bool,
+    /// How rare interference is.
+    calm: u64,
     link: Option<u32>,
     generations: u32,
     // Source.
@@ -65,7 +87,8 @@ struct World {
     /// Acknowledged writes.
     content: u64,
     snapshots: BTreeMap<u32, u64>,
-    transfer: Option<u64>,
+    /// Incarnation and token.
+    transfer: Option<(u32, u64)>,
     // Destination.
     destination: Option<DestinationMachine>,
     destination_journal: Option<MigrationRecord>,
@@ -84,6 +107,7 @@ impl World {
         spec.cutover_window_ms = 2_000;
         spec.auto_cutover = !rng.one_in(4);
         spec.attempts_max = 2 + u32::try_from(rng.below(4)).unwrap();
+        let calm = 1_000 << rng.below(6);
         let id = MigrationId(uuid::Uuid::from_u128(u128::from(seed)));
         World {
             rng,
@@ -91,6 +115,7 @@ impl World {
             due: BTreeMap::new(),
             sequence: 0,
             faults: true,
+            calm,
             link: None,
             generations: 0,
             source: Some(SourceMachine::start(id, spec, 1_000)),
@@ -140,10 +165,10 @@ impl World {
         }
         self.connect();
         // One action of one side, so that a crash can come between any two.
-        if self.rng.one_in(2) {
-            let _ = self.act_source() || self.act_destination();
-        } else {
-            let _ = self.act_destination() || self.act_source();
+        let source_first = self.rng.one_in(2);
+        let acted = if source_first { self.act_source() } else { self.act_destination() };
+        if !acted {
+            let _ = if source_first { self.act_destination() } else { self.act_source() };
         }
         self.pass_time();
         assert!(!(self.owned && self.serving), "two owners");
@@ -156,14 +181,14 @@ impl World {
     }
 
     fn interfere(&mut self) {
-        match self.rng.below(3_000) {
-            0..6 if self.source_journal.is_some() => self.crash_source(),
+        match self.rng.below(self.calm) {
+            0..6 if self.source_journal.is_some() && self.source.is_some() => self.crash_source(),
             6..12 => self.crash_destination(),
             12..22 => self.cut(),
             22..25 => self.command(Command::Pause),
             25..45 => self.command(Command::Resume),
             45..55 => self.command(Command::Cutover),
-            55 => self.command(Command::Abort),
+            55 if self.rng.one_in(6) => self.command(Command::Abort),
             56 if self.rng.one_in(4) => {
                 if let Some(machine) = &mut self.destination {
                     // Refused in most phases.
@@ -187,10 +212,10 @@ impl World {
         }
         let (source, destination) = (self.source_incarnation, self.destination_incarnation);
         // Either side notices in its own time; the transfer breaks.
-        let (a, b) = (self.delay(), self.delay());
+        let (a, b) = (self.rng.below(60), self.rng.below(60));
         self.at(a, Due::ToSource(source, SourceEvent::LinkDown("cut".to_owned())));
         self.at(b, Due::ToDestination(destination, DestinationEvent::LinkDown("cut".to_owned())));
-        if let Some(token) = self.transfer.take() {
+        if let Some((_, token)) = self.transfer.take() {
             self.at(a, Due::ToSource(source, broken(token)));
         }
     }
@@ -200,7 +225,7 @@ impl World {
         self.source = None;
         self.source_incarnation += 1;
         (self.frozen, self.freezing, self.limit, self.transfer) = (false, None, None, None);
-        let delay = self.rng.below(2_000);
+        let delay = self.rng.below(300);
         self.at(delay, Due::RestartSource);
     }
 
@@ -208,7 +233,7 @@ impl World {
         if self.destination.take().is_some() {
             self.cut();
             self.destination_incarnation += 1;
-            let delay = self.rng.below(2_000);
+            let delay = self.rng.below(300);
             self.at(delay, Due::RestartDestination);
         }
     }
@@ -218,13 +243,13 @@ impl World {
         let pending = self.due.values().any(|due| matches!(due, Due::LinkUp));
         if wanted && self.link.is_none() && self.destination.is_some() && !pending {
             // After both sides have noticed the last break.
-            self.at(4_000, Due::LinkUp);
+            self.at(100, Due::LinkUp);
         } else if !wanted && self.link.is_some() && self.source.is_some() {
             self.cut();
         }
     }
 
-    fn to_source(&mut self, delay: u64, event: SourceEvent) {
+    fn tell_source(&mut self, delay: u64, event: SourceEvent) {
         self.at(delay, Due::ToSource(self.source_incarnation, event));
     }
 
@@ -237,8 +262,21 @@ impl World {
         self.at(delay, Due::Deliver { generation, to_source, message });
     }
 
+    /// With nothing left to do, hosts are as the phase says.
+    fn check_quiet_source(&self) {
+        let Some(machine) = &self.source else { return };
+        let phase = machine.record().phase;
+        let cutting = matches!(phase, Phase::Cutover | Phase::Activate | Phase::Completed);
+        assert!(cutting || !self.frozen, "{phase}, and requests wait");
+        assert!(cutting || phase == Phase::AdminCutover || self.limit.is_none(), "{phase}, and throttled");
+        assert_eq!(self.limit, machine.record().write_limit_bytes_per_s, "the record and the limit differ");
+    }
+
     fn act_source(&mut self) -> bool {
-        let Some(action) = self.source.as_mut().and_then(SourceMachine::poll_action) else { return false };
+        let Some(action) = self.source.as_mut().and_then(SourceMachine::poll_action) else {
+            self.check_quiet_source();
+            return false;
+        };
         let delay = self.delay();
         match action {
             SourceAction::Persist(record) => self.source_journal = Some(*record),
@@ -251,19 +289,20 @@ impl World {
                     attributes: String::new(),
                 };
                 let prepared = Prepared { epoch: Epoch(7), volumes: vec![info], config: vec![1] };
-                let result = if self.fails(50) { Err("precheck".to_owned()) } else { Ok(prepared) };
-                self.to_source(delay, SourceEvent::Prepared { token, result });
+                let result = if self.fails(20) { Err("precheck".to_owned()) } else { Ok(prepared) };
+                self.tell_source(delay, SourceEvent::Prepared { token, result });
             }
             SourceAction::Transfer { token, round, last } => {
                 assert!(self.transfer.is_none(), "two transfers at once");
-                self.transfer = Some(token);
-                self.at(delay, Due::Snapshot { token, round, last });
+                let transfer = (self.source_incarnation, token);
+                self.transfer = Some(transfer);
+                self.at(delay, Due::Snapshot { transfer, round, last });
             }
             SourceAction::CancelTransfer => self.transfer = None,
             SourceAction::Measure { token } => {
                 let remaining = if self.rng.one_in(3) { 0 } else { self.rng.below(1 << 31) };
                 let result = if self.fails(30) { Err("x".into()) } else { Ok((remaining, 100 << 20)) };
-                self.to_source(delay, SourceEvent::Measured { token, result });
+                self.tell_source(delay, SourceEvent::Measured { token, result });
             }
             SourceAction::SetWriteLimit(limit) => self.limit = limit,
             SourceAction::Freeze { token } => {
@@ -277,19 +316,21 @@ impl World {
             SourceAction::Export { token } => {
                 let state = (vec![2], self.content.to_be_bytes().to_vec());
                 let result = if self.fails(30) { Err("x".to_owned()) } else { Ok(state) };
-                self.to_source(delay, SourceEvent::Exported { token, result });
+                self.tell_source(delay, SourceEvent::Exported { token, result });
             }
             SourceAction::Relinquish { token, epoch } => {
                 assert_eq!(epoch, Epoch(8));
                 self.at(delay, Due::Relinquished { incarnation: self.source_incarnation, token });
             }
-            SourceAction::DropSnapshots { keep_from } => self.snapshots.retain(|round, _| *round >= keep_from),
+            SourceAction::DropSnapshots { keep_from } => {
+                self.snapshots.retain(|round, _| *round >= keep_from)
+            }
             SourceAction::Retire { token } => {
                 assert!(self.serving, "retired before the destination serves");
-                self.to_source(delay, SourceEvent::Retired { token, result: Ok(()) });
+                self.tell_source(delay, SourceEvent::Retired { token, result: Ok(()) });
             }
             SourceAction::Cleanup { token } => {
-                self.to_source(delay, SourceEvent::CleanedUp { token, result: Ok(()) });
+                self.tell_source(delay, SourceEvent::CleanedUp { token, result: Ok(()) });
             }
             SourceAction::End => {}
         }
@@ -339,10 +380,10 @@ impl World {
                 (self.replica, self.applied) = (None, None);
                 DestinationEvent::Discarded { token, result: self.host(3) }
             }
-            DestinationAction::Finish => {
+            DestinationAction::Finish { token } => {
                 assert!(self.serving);
                 self.completed = true;
-                return true;
+                DestinationEvent::Finished { token }
             }
         };
         let delay = self.delay();
@@ -401,18 +442,18 @@ impl World {
                     source.handle(now, SourceEvent::LinkUp);
                 }
             }
-            Due::Snapshot { token, round, last } if self.transfer == Some(token) => {
-                self.on_snapshot(token, round, last);
+            Due::Snapshot { transfer, round, last } if self.transfer == Some(transfer) => {
+                self.on_snapshot(transfer, round, last);
             }
-            Due::Install { token, round, generation } if self.transfer == Some(token) => {
-                self.on_install(token, round, generation);
+            Due::Install { transfer, round, generation } if self.transfer == Some(transfer) => {
+                self.on_install(transfer.1, round, generation);
             }
-            Due::Frozen { incarnation, token } => {
-                if incarnation == self.source_incarnation && self.freezing == Some(token) {
-                    self.frozen = true;
-                    let result = if self.fails(30) { Err("x".to_owned()) } else { Ok(()) };
-                    self.to_source(0, SourceEvent::Frozen { token, result });
-                }
+            Due::Frozen { incarnation, token }
+                if incarnation == self.source_incarnation && self.freezing == Some(token) =>
+            {
+                self.frozen = true;
+                let result = if self.fails(30) { Err("x".to_owned()) } else { Ok(()) };
+                self.tell_source(0, SourceEvent::Frozen { token, result });
             }
             // A crash before it was durable: it never happens.
             Due::Relinquished { incarnation, token } if incarnation == self.source_incarnation => {
@@ -420,7 +461,7 @@ impl World {
                 let fails = self.fails(4);
                 self.owned = fails && self.rng.one_in(2);
                 let error = fails.then(|| "x".to_owned());
-                self.to_source(0, SourceEvent::Relinquished { token, here: self.owned, error });
+                self.tell_source(0, SourceEvent::Relinquished { token, here: self.owned, error });
             }
             Due::RestartSource => {
                 let record = self.source_journal.clone().unwrap();
@@ -436,17 +477,17 @@ impl World {
         }
     }
 
-    fn on_snapshot(&mut self, token: u64, round: u32, last: bool) {
+    fn on_snapshot(&mut self, transfer: (u32, u64), round: u32, last: bool) {
         assert!(!(last && self.snapshots.contains_key(&round)), "a last round met an older snapshot");
         self.snapshots.entry(round).or_insert(self.content);
         match self.link {
             Some(generation) => {
                 let delay = self.delay();
-                self.at(delay, Due::Install { token, round, generation });
+                self.at(delay, Due::Install { transfer, round, generation });
             }
             None => {
                 self.transfer = None;
-                self.to_source(0, broken(token));
+                self.tell_source(0, broken(transfer.1));
             }
         }
     }
@@ -455,7 +496,7 @@ impl World {
         self.transfer = None;
         let receives = self.destination.as_ref().is_some_and(DestinationMachine::receives);
         if self.link != Some(generation) || !receives {
-            self.to_source(1, broken(token));
+            self.tell_source(1, broken(token));
             return;
         }
         if self.replica.is_some_and(|at| !self.snapshots.values().any(|content| *content == at)) {
@@ -464,7 +505,7 @@ impl World {
         self.replica = Some(self.snapshots[&round]);
         // Installed, but the answer may be lost.
         if self.fails(20) {
-            self.to_source(1, broken(token));
+            self.tell_source(1, broken(token));
             return;
         }
         let bytes = self.rng.below(1 << 26);
@@ -475,7 +516,7 @@ impl World {
             bytes,
         };
         let done = RoundDone { volumes: vec![volume], stream_us: 100_000, total_ms: 120 };
-        self.to_source(1, SourceEvent::Transferred { token, result: Ok(done) });
+        self.tell_source(1, SourceEvent::Transferred { token, result: Ok(done) });
     }
 
     fn source_phase(&self) -> Phase {
@@ -501,7 +542,7 @@ fn broken(token: u64) -> SourceEvent {
 /// How one schedule ended.
 fn run(seed: u64) -> Phase {
     let mut world = World::new(seed);
-    let fault_steps = world.rng.below(30_000);
+    let fault_steps = world.rng.below(10_000);
     for _ in 0..fault_steps {
         world.step();
     }
@@ -520,7 +561,7 @@ fn run(seed: u64) -> Phase {
         world.step();
     }
     let phase = world.source_phase();
-    assert!(world.settled(), "stuck in {phase}");
+    assert!(world.settled(), "stuck in {phase}: {:?} {:?}", world.source, world.destination);
     if phase == Phase::Completed {
         assert!(world.serving && !world.owned, "completed, and the destination does not serve");
     } else {
@@ -552,7 +593,7 @@ fn never_two_owners_and_nothing_lost() {
     eprintln!("{ends:?}");
     if cases > 500 {
         for phase in ["completed", "aborted", "failed"] {
-            assert!(ends.get(phase).is_some_and(|n| *n > cases / 100), "too few ended {phase}: {ends:?}");
+            assert!(ends.get(phase).is_some_and(|n| *n > 5), "too few ended {phase}: {ends:?}");
         }
     }
 }

@@ -4,9 +4,13 @@
 
 pub mod bench;
 pub mod crash;
+pub mod faulty_move;
+pub mod ferry;
 pub mod model;
+pub mod nfs_load;
 pub mod pair;
 pub mod random;
 pub mod replicate;
+pub mod serve;
 pub mod sim_disk;
 pub mod verify;

@@ -146,6 +146,14 @@ impl Api {
         self.send("POST", path, Some(body)).await
     }
 
+    /// PUT of a JSON body.
+    ///
+    /// # Errors
+    /// The request's, or what the server refuses, in its words.
+    pub async fn put(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        self.send("PUT", path, Some(body)).await
+    }
+
     async fn send(&self, method: &'static str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let bearer = format!("Bearer {}", self.token);
@@ -157,6 +165,9 @@ impl Api {
             let agent = ureq::Agent::new_with_config(config);
             let mut reply = match body {
                 None => agent.get(&url).header("authorization", &bearer).call()?,
+                Some(body) if method == "PUT" => {
+                    agent.put(&url).header("authorization", &bearer).send_json(body)?
+                }
                 Some(body) => agent.post(&url).header("authorization", &bearer).send_json(body)?,
             };
             let text = reply.body_mut().read_to_string()?;

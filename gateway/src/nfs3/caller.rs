@@ -142,8 +142,8 @@ impl Target<'_> {
         WccData::of(self.mount.id, change)
     }
 
-    /// `wcc_data` of an operation that failed: only how things are now.
-    pub(super) fn wcc_failed(&self) -> WccData {
+    /// `wcc_data` that only says how things are now.
+    pub(super) fn wcc_now(&self) -> WccData {
         WccData { before: None, after: self.post_op() }
     }
 
@@ -154,7 +154,7 @@ impl Target<'_> {
 
     /// A failure that shows the object's attributes as `wcc_data`.
     pub(super) fn failed_change(&self, status: impl Into<NfsStat3>) -> Failed<WccData> {
-        Failed { status: status.into(), fail: self.wcc_failed() }
+        Failed { status: status.into(), fail: self.wcc_now() }
     }
 
     /// Waits until the operation `lsn` is durable.

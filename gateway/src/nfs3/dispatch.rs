@@ -152,9 +152,13 @@ impl Programs {
     async fn once<P: Handler>(&self, request: &Request, credential: Credential, args: P::Args) -> Outcome {
         let Call { xid, prog, vers, proc, .. } = request.call;
         let key = CallKey::new(request.client, xid, prog, vers, proc, &request.args);
-        let running = match self.vserver.reply_cache.begin(key) {
+        let admission = tokio::select! {
+            biased;
+            admission = self.vserver.reply_cache.admit(key) => admission,
+            () = request.gone.cancelled() => return Outcome::Drop,
+        };
+        let running = match admission {
             Admission::New(running) => running,
-            Admission::Running => return Outcome::Drop,
             Admission::Done(reply) => return Outcome::Reply(Message { head: reply, tail: Bytes::new() }),
         };
         let reply = self.answer::<P>(request, credential, args).await.into_bytes();

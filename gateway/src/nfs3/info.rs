@@ -7,7 +7,9 @@ use super::procedures::{FsInfo, FsInfo3ResOk, FsStat, FsStat3ResOk, PathConf, Pa
 use super::types::{NfsFh3, NfsTime3};
 use fsstore::{BLOCK_SIZE, FILE_SIZE_MAX, LINK_MAX, NAME_MAX};
 
+#[expect(clippy::cast_possible_truncation, reason = "4096")]
 const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
+#[expect(clippy::cast_possible_truncation, reason = "255")]
 const NAME_LEN_MAX: u32 = NAME_MAX as u32;
 /// Preferred size of a READDIR request.
 const DIR_LEN_PREFERRED: u32 = 64 << 10;

@@ -95,6 +95,6 @@ impl Handler for Commit {
         target.mount.volume.getattr(target.file)?;
         let durable = target.durable(target.mount.volume.last_lsn()).await;
         durable.map_err(|status| target.failed_change(status))?;
-        Ok(Commit3ResOk { file_wcc: target.wcc_failed(), verf: caller.vserver.write_verifier() })
+        Ok(Commit3ResOk { file_wcc: target.wcc_now(), verf: caller.vserver.write_verifier() })
     }
 }

@@ -160,7 +160,7 @@ impl Handler for Rename {
             from_dir.mount.volume.execute(&from_dir.cx, op).map_err(NfsStat3::from)
         };
         let done = run().map_err(|status| {
-            let fail = Rename3Res { fromdir_wcc: from_dir.wcc_failed(), todir_wcc: to_dir.wcc_failed() };
+            let fail = Rename3Res { fromdir_wcc: from_dir.wcc_now(), todir_wcc: to_dir.wcc_now() };
             Failed { status, fail }
         })?;
         from_dir.durable(done.lsn).await?;
@@ -186,7 +186,7 @@ impl Handler for Link {
             dir.mount.volume.execute(&dir.cx, op).map_err(NfsStat3::from)
         };
         let done = run().map_err(|status| {
-            let fail = Link3Res { file_attributes: file.post_op(), linkdir_wcc: dir.wcc_failed() };
+            let fail = Link3Res { file_attributes: file.post_op(), linkdir_wcc: dir.wcc_now() };
             Failed { status, fail }
         })?;
         dir.durable(done.lsn).await?;

@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// Bytes of the arguments that tell two calls with the same xid apart.
 const SUMMED_LEN: usize = 256;
@@ -91,15 +94,20 @@ impl Xdr for CallKey {
     }
 }
 
-/// What is known of a call.
+/// What becomes of a call.
 #[derive(Debug)]
 pub enum Admission<'a> {
     /// Never seen: run it, then [`InProgress::finish`].
     New(InProgress<'a>),
-    /// It is running now; its first arrival will be answered, this one is to be dropped.
-    Running,
     /// It has been answered; this is the answer.
     Done(Bytes),
+}
+
+/// What is known of a call now.
+enum Known<'a> {
+    Settled(Admission<'a>),
+    /// It is running; this ends when it does.
+    Running(OwnedNotified),
 }
 
 /// A call that is being run. Dropped without [`InProgress::finish`], it is as if the call had never come.
@@ -119,8 +127,11 @@ impl InProgress<'_> {
 impl Drop for InProgress<'_> {
     fn drop(&mut self) {
         let mut inner = self.cache.inner.lock();
-        if let Some(State::Running) = inner.calls.get(&self.key) {
-            inner.calls.remove(&self.key);
+        if let Entry::Occupied(call) = inner.calls.entry(self.key)
+            && matches!(call.get(), State::Running(_))
+            && let State::Running(ended) = call.remove()
+        {
+            ended.notify_waiters();
         }
     }
 }
@@ -149,22 +160,29 @@ impl ReplyCache {
         ReplyCache { limits, inner: Mutex::default() }
     }
 
-    /// Says what is known of the call `key`, and notes that it runs if nothing was.
-    pub fn begin(&self, key: CallKey) -> Admission<'_> {
-        self.begin_at(key, Instant::now())
+    /// Says what becomes of the call `key`. A repetition of a call that is running waits for its answer: the
+    /// connection that the call came over may be gone, so that nobody else would get it.
+    pub async fn admit(&self, key: CallKey) -> Admission<'_> {
+        loop {
+            match self.look_at(key, Instant::now()) {
+                Known::Settled(admission) => return admission,
+                Known::Running(ended) => ended.await,
+            }
+        }
     }
 
-    fn begin_at(&self, key: CallKey, now: Instant) -> Admission<'_> {
+    fn look_at(&self, key: CallKey, now: Instant) -> Known<'_> {
         let mut inner = self.inner.lock();
         inner.expire(now, &self.limits);
         match inner.calls.entry(key) {
             Entry::Vacant(vacant) => {
-                vacant.insert(State::Running);
-                Admission::New(InProgress { cache: self, key })
+                vacant.insert(State::Running(Arc::default()));
+                Known::Settled(Admission::New(InProgress { cache: self, key }))
             }
             Entry::Occupied(known) => match known.get() {
-                State::Running => Admission::Running,
-                State::Done(reply) => Admission::Done(reply.clone()),
+                // Made under the lock, it hears of an end that comes right after.
+                State::Running(ended) => Known::Running(Arc::clone(ended).notified_owned()),
+                State::Done(reply) => Known::Settled(Admission::Done(reply.clone())),
             },
         }
     }
@@ -228,7 +246,8 @@ impl ReplyCache {
 
 #[derive(Debug)]
 enum State {
-    Running,
+    /// Notified when the call has ended.
+    Running(Arc<Notify>),
     Done(Bytes),
 }
 
@@ -246,7 +265,11 @@ impl Inner {
         self.bytes += reply.len();
         match self.calls.insert(key, State::Done(reply)) {
             Some(State::Done(old)) => self.bytes -= old.len(),
-            Some(State::Running) | None => self.order.push_back((key, now)),
+            Some(State::Running(ended)) => {
+                self.order.push_back((key, now));
+                ended.notify_waiters();
+            }
+            None => self.order.push_back((key, now)),
         }
         while self.order.len() > limits.entries_max || self.bytes > limits.bytes_max {
             self.drop_oldest();
@@ -276,16 +299,20 @@ mod tests {
         CallKey::new(IpAddr::V4(Ipv4Addr::LOCALHOST), xid, 100_003, 3, 12, b"args")
     }
 
-    fn run(cache: &ReplyCache, key: CallKey, reply: &'static [u8]) {
-        match cache.begin(key) {
-            Admission::New(call) => call.finish(Bytes::from_static(reply)),
-            other => panic!("{other:?}"),
+    fn begin(cache: &ReplyCache, key: CallKey, now: Instant) -> Option<InProgress<'_>> {
+        match cache.look_at(key, now) {
+            Known::Settled(Admission::New(call)) => Some(call),
+            _ => None,
         }
     }
 
+    fn run(cache: &ReplyCache, key: CallKey, reply: &'static [u8]) {
+        begin(cache, key, Instant::now()).unwrap().finish(Bytes::from_static(reply));
+    }
+
     fn known(cache: &ReplyCache, key: CallKey) -> Option<Bytes> {
-        match cache.begin(key) {
-            Admission::Done(reply) => Some(reply),
+        match cache.look_at(key, Instant::now()) {
+            Known::Settled(Admission::Done(reply)) => Some(reply),
             _ => None,
         }
     }
@@ -298,20 +325,26 @@ mod tests {
         assert_eq!(known(&cache, key(2)), None);
     }
 
-    #[test]
-    fn a_running_call_is_not_started_again() {
+    #[tokio::test]
+    async fn a_running_call_is_not_started_again() {
         let cache = ReplyCache::default();
-        let Admission::New(call) = cache.begin(key(1)) else { panic!() };
-        assert!(matches!(cache.begin(key(1)), Admission::Running));
+        let call = begin(&cache, key(1), Instant::now()).unwrap();
+        let repeated = cache.admit(key(1));
+        tokio::pin!(repeated);
+        assert!(futures_util::poll!(&mut repeated).is_pending());
         call.finish(Bytes::from_static(b"x"));
-        assert!(matches!(cache.begin(key(1)), Admission::Done(_)));
+        assert!(matches!(repeated.await, Admission::Done(reply) if reply == b"x"[..]));
     }
 
-    #[test]
-    fn a_call_given_up_can_be_run_again() {
+    #[tokio::test]
+    async fn a_call_given_up_can_be_run_again() {
         let cache = ReplyCache::default();
-        drop(cache.begin(key(1)));
-        assert!(matches!(cache.begin(key(1)), Admission::New(_)));
+        let call = begin(&cache, key(1), Instant::now()).unwrap();
+        let repeated = cache.admit(key(1));
+        tokio::pin!(repeated);
+        assert!(futures_util::poll!(&mut repeated).is_pending());
+        drop(call);
+        assert!(matches!(repeated.await, Admission::New(_)));
     }
 
     #[test]
@@ -346,7 +379,7 @@ mod tests {
         let cache = ReplyCache::default();
         run(&cache, key(1), b"x");
         let later = Instant::now() + cache.limits.age_max + Duration::from_secs(1);
-        assert!(matches!(cache.begin_at(key(1), later), Admission::New(_)));
+        assert!(begin(&cache, key(1), later).is_some());
         assert_eq!(cache.inner.lock().bytes, 0);
     }
 
@@ -355,7 +388,7 @@ mod tests {
         let source = ReplyCache::default();
         run(&source, key(1), b"one");
         run(&source, key(2), b"two");
-        let running = source.begin(key(3));
+        let running = begin(&source, key(3), Instant::now());
         let exported = source.export();
         let destination = ReplyCache::default();
         destination.import(&exported).unwrap();
@@ -363,7 +396,7 @@ mod tests {
         assert_eq!(known(&destination, key(1)), Some(Bytes::from_static(b"one")));
         assert_eq!(known(&destination, key(2)), Some(Bytes::from_static(b"two")));
         assert_eq!(destination.len(), 2);
-        assert!(matches!(destination.begin(key(3)), Admission::New(_)));
+        assert!(begin(&destination, key(3), Instant::now()).is_some());
         drop(running);
     }
 

@@ -25,7 +25,9 @@ const CONNECTIONS_MAX: usize = 1024;
 /// Calls of one connection that were received and whose replies are not sent.
 const CALLS_MAX: usize = 128;
 /// KiB of one connection's calls and replies in that state.
-const CALLS_KIB_MAX: u32 = 32 << 10;
+const CALLS_KIB_MAX: u32 = 16 << 10;
+/// KiB of all connections' calls and replies in that state.
+const LISTENER_KIB_MAX: usize = 1 << 20;
 /// Replies sent in one go.
 const REPLY_BATCH_MAX: usize = 64;
 /// A client that takes nothing for so long is gone.
@@ -82,6 +84,7 @@ pub trait Service: Send + Sync + 'static {
 /// runs any more.
 pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: CancellationToken) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let memory = Arc::new(Semaphore::new(LISTENER_KIB_MAX));
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -101,10 +104,10 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: C
             tracing::warn!("refused a connection: there are {CONNECTIONS_MAX} already");
             continue;
         };
-        let (service, cancel) = (Arc::clone(&service), cancel.clone());
+        let (service, memory, cancel) = (Arc::clone(&service), Arc::clone(&memory), cancel.clone());
         tasks.spawn(async move {
             let _place = place;
-            if let Err(error) = converse(stream, service, cancel).await {
+            if let Err(error) = converse(stream, service, memory, cancel).await {
                 tracing::debug!(%error, "connection ended");
             }
         });
@@ -118,6 +121,7 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: C
 async fn converse<S: Service>(
     stream: TcpStream,
     service: Arc<S>,
+    memory: Arc<Semaphore>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -128,7 +132,7 @@ async fn converse<S: Service>(
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
     let writing = tokio::spawn(send(writer, queue, cancel.clone(), gone.clone()));
-    let mut intake = Box::pin(intake(reader, Arc::clone(&service)));
+    let mut intake = Box::pin(intake(reader, Arc::clone(&service), memory));
     let mut running = FuturesUnordered::new();
     let ended = loop {
         let arrived = tokio::select! {
@@ -187,16 +191,22 @@ async fn run<S: Service>(
 struct Place {
     _call: OwnedSemaphorePermit,
     _kib: OwnedSemaphorePermit,
+    _listener_kib: OwnedSemaphorePermit,
 }
 
 type Arrival = (Result<Call, CallError>, Bytes, Place);
 
 /// The calls of a connection, each as soon as there is a place for it.
-fn intake<S: Service>(reader: OwnedReadHalf, service: Arc<S>) -> impl Stream<Item = io::Result<Arrival>> {
+fn intake<S: Service>(
+    reader: OwnedReadHalf,
+    service: Arc<S>,
+    memory: Arc<Semaphore>,
+) -> impl Stream<Item = io::Result<Arrival>> {
     let calls = Arc::new(Semaphore::new(CALLS_MAX));
     let kib = Arc::new(Semaphore::new(CALLS_KIB_MAX as usize));
     stream::try_unfold(RecordReader::new(reader), move |mut records| {
-        let (service, calls, kib) = (Arc::clone(&service), Arc::clone(&calls), Arc::clone(&kib));
+        let (service, memory) = (Arc::clone(&service), Arc::clone(&memory));
+        let (calls, kib) = (Arc::clone(&calls), Arc::clone(&kib));
         async move {
             let call_place = calls.acquire_owned().await.map_err(io::Error::other)?;
             let Some(record) = records.next().await? else { return Ok(None) };
@@ -208,7 +218,8 @@ fn intake<S: Service>(reader: OwnedReadHalf, service: Arc<S>) -> impl Stream<Ite
             let want =
                 u32::try_from((record_len + reply_len) >> 10).unwrap_or(u32::MAX).min(CALLS_KIB_MAX - 1) + 1;
             let kib_place = kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let place = Place { _call: call_place, _kib: kib_place };
+            let listener_place = memory.acquire_many_owned(want).await.map_err(io::Error::other)?;
+            let place = Place { _call: call_place, _kib: kib_place, _listener_kib: listener_place };
             Ok(Some(((call, args, place), records)))
         }
     })
@@ -222,7 +233,15 @@ async fn send(
     gone: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(REPLY_BATCH_MAX);
-    while queue.recv_many(&mut batch, REPLY_BATCH_MAX).await > 0 {
+    loop {
+        let received = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            received = queue.recv_many(&mut batch, REPLY_BATCH_MAX) => received,
+        };
+        if received == 0 {
+            return;
+        }
         let (mut messages, places): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let written = tokio::select! {
             biased;

@@ -20,17 +20,23 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// What a control stream tells its driver.
 pub(super) enum LinkEvent {
     /// Messages go in here from now on; `cut` breaks the stream.
-    Up { out: mpsc::Sender<Message>, cut: CancellationToken },
+    Up {
+        out: mpsc::Sender<Message>,
+        cut: CancellationToken,
+    },
     Message(Message),
     Down(String),
 }
+
+/// An event with the number of the stream that it is about.
+pub(super) type Numbered = (u64, LinkEvent);
 
 /// Serves one control stream until it breaks. Events carry `generation`, so that those of a stream that was
 /// replaced can be told apart.
 pub(super) async fn run(
     stream: PeerStream,
     generation: u64,
-    events: &mpsc::Sender<(u64, LinkEvent)>,
+    events: &mpsc::Sender<Numbered>,
     clock: Clock,
     stop: &CancellationToken,
 ) {
@@ -51,7 +57,7 @@ async fn serve(
     stream: PeerStream,
     generation: u64,
     mut outgoing: mpsc::Receiver<Message>,
-    events: &mpsc::Sender<(u64, LinkEvent)>,
+    events: &mpsc::Sender<Numbered>,
     clock: Clock,
     cut: &CancellationToken,
 ) -> Result<(), ProtocolError> {
@@ -111,7 +117,7 @@ pub(super) async fn maintain(
     id: MigrationId,
     peer: String,
     mut wanted: watch::Receiver<bool>,
-    events: mpsc::Sender<(u64, LinkEvent)>,
+    events: mpsc::Sender<Numbered>,
     stop: CancellationToken,
 ) {
     let mut backoff = BACKOFF.0;

@@ -1,6 +1,6 @@
 //! The destination's driver: does what the destination's machine says.
 
-use super::control::{self, LinkEvent};
+use super::control::{self, LinkEvent, Numbered};
 use super::{Commanded, Shared, Stopped};
 use crate::failpoint::FailAction;
 use crate::link::PeerStream;
@@ -23,7 +23,7 @@ pub(super) struct DestinationDriver {
     commands: mpsc::Receiver<Commanded>,
     show: watch::Sender<Option<Status>>,
     streams: mpsc::Receiver<PeerStream>,
-    link_events: (mpsc::Sender<(u64, LinkEvent)>, mpsc::Receiver<(u64, LinkEvent)>),
+    link_events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
     /// Number of the newest control stream; events of older ones do not count.
     generation: u64,
     link: Option<(mpsc::Sender<Message>, CancellationToken)>,
@@ -48,8 +48,7 @@ impl DestinationDriver {
             let phase = PHASES.get(usize::from(phase.load(Ordering::Relaxed))).map_or("none", |p| p.name());
             failpoints.hit(&format!("destination.{phase}.blocks")).is_some()
         });
-        let receiver =
-            Receiver::new(machine.id(), shared.ports.destination.clone(), reports, failpoint);
+        let receiver = Receiver::new(machine.id(), shared.ports.destination.clone(), reports, failpoint);
         if let Some(record) = machine.record() {
             receiver.open(&record.spec.vserver);
             for volume in &record.volumes {
@@ -307,11 +306,11 @@ impl HostWorker {
                 let result = self.host.discard(vserver, self.id).await;
                 Some(DestinationEvent::Discarded { token, result: result.map_err(|e| e.to_string()) })
             }
-            DestinationAction::Finish => {
+            DestinationAction::Finish { token } => {
                 if let Err(error) = self.host.finish(vserver, &self.id.snapshot_prefix()).await {
                     tracing::warn!(id = %self.id, %error, "deleting the migration's snapshots");
                 }
-                None
+                Some(DestinationEvent::Finished { token })
             }
             DestinationAction::Persist(_) | DestinationAction::Send(_) => None,
         }
@@ -328,6 +327,6 @@ fn step_name(action: &DestinationAction) -> &'static str {
         DestinationAction::Rollback => "rollback",
         DestinationAction::Activate { .. } => "activate",
         DestinationAction::Discard { .. } => "discard",
-        DestinationAction::Finish => "finish",
+        DestinationAction::Finish { .. } => "finish",
     }
 }

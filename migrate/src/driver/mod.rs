@@ -5,8 +5,6 @@
 mod control;
 mod destination;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use crate::failpoint::Failpoints;
 use crate::link::{self, PeerStream};
@@ -70,7 +68,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    async fn connect(&self, peer: &str, id: MigrationId, stream: Stream) -> Result<PeerStream, ProtocolError> {
+    async fn connect(
+        &self,
+        peer: &str,
+        id: MigrationId,
+        stream: Stream,
+    ) -> Result<PeerStream, ProtocolError> {
         let peer = self.ports.peers.by_name(peer).ok_or(ProtocolError::Unexpected("peer name"))?;
         link::connect(self.ports.peers.identity(), &peer, link::hello(id, stream)).await
     }
@@ -129,11 +132,7 @@ impl Migrator {
     #[must_use]
     pub fn new(ports: Ports, failpoints: Failpoints) -> Arc<Self> {
         let shared = Shared { ports, failpoints, clock: Clock::new(), stop: CancellationToken::new() };
-        Arc::new(Migrator {
-            shared: Arc::new(shared),
-            entries: Mutex::default(),
-            tasks: TaskTracker::new(),
-        })
+        Arc::new(Migrator { shared: Arc::new(shared), entries: Mutex::default(), tasks: TaskTracker::new() })
     }
 
     /// Goes on with what the journal knows. Call it once, when the vservers owned here are running.

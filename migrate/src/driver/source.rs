@@ -1,15 +1,16 @@
 //! The source's driver: does what the source's machine says.
 
-use super::control::{self, LinkEvent};
+use super::control::{self, LinkEvent, Numbered};
 use super::{Commanded, DATA_STREAMS, Shared, Stopped};
 use crate::failpoint::FailAction;
 use crate::link::PeerStream;
 use crate::machine::{Prepared, RoundDone, SourceAction, SourceEvent, SourceMachine, Token};
 use crate::message::Message;
 use crate::model::{Epoch, MigrationId, Status};
-use crate::ports::HostError;
+use crate::ports::{HostError, SourceVolume};
 use crate::protocol::Stream;
 use crate::sender::{self, Progress, Round, SendError};
+use fsstore::FsError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct SourceDriver {
     show: watch::Sender<Option<Status>>,
     /// Results of actions that run beside this task.
     events: (mpsc::Sender<SourceEvent>, mpsc::Receiver<SourceEvent>),
-    link_events: (mpsc::Sender<(u64, LinkEvent)>, mpsc::Receiver<(u64, LinkEvent)>),
+    link_events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
     link: Option<(mpsc::Sender<Message>, CancellationToken)>,
     wanted: watch::Sender<bool>,
     /// Kept between rounds, so that the last one need not connect.
@@ -115,9 +116,8 @@ impl SourceDriver {
             while let Some(action) = self.machine.poll_action() {
                 self.perform(action).await?;
             }
-            self.wanted.send_if_modified(|wanted| {
-                std::mem::replace(wanted, self.machine.wants_link()) != *wanted
-            });
+            self.wanted
+                .send_if_modified(|wanted| std::mem::replace(wanted, self.machine.wants_link()) != *wanted);
             self.publish();
             let timeout = self.machine.poll_timeout();
             let clock = self.shared.clock;
@@ -330,18 +330,9 @@ impl SourceDriver {
             self.machine.record().volumes.iter().map(|v| (v.info.uuid, v.base.clone())).collect();
         self.beside(async move {
             let work = async {
-                let mut remaining = 0_u64;
-                for source in host.volumes(&vserver).await? {
-                    let base = bases.iter().find(|(uuid, _)| *uuid == source.info.uuid);
-                    let Some((_, Some(name))) = base else { continue };
-                    let volume = &source.volume;
-                    let snapshot = volume.snapshots().into_iter().find(|s| s.name == *name);
-                    let snapshot =
-                        snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
-                    let changed = volume.bytes_changed_since(snapshot.id).map_err(HostError::new)?;
-                    remaining = remaining.saturating_add(changed);
-                }
-                Ok((remaining, host.write_rate(&vserver).await?))
+                let volumes = host.volumes(&vserver).await?;
+                let remaining = tokio::task::spawn_blocking(move || changed_since(&volumes, &bases));
+                Ok((remaining.await.map_err(HostError::new)??, host.write_rate(&vserver).await?))
             };
             SourceEvent::Measured { token, result: work.await.map_err(|e: HostError| e.to_string()) }
         });
@@ -393,26 +384,38 @@ impl SourceDriver {
     }
 
     fn drop_snapshots(&mut self, keep_from: u32) {
-        let (host, vserver) = (self.shared.ports.source.clone(), self.vserver.clone());
-        let (prefix, id) = (self.id.snapshot_prefix(), self.id);
+        let (host, vserver, id) = (self.shared.ports.source.clone(), self.vserver.clone(), self.id);
         // Not awaited: nothing depends on it, and what stays behind goes with the next round.
         tokio::spawn(async move {
             let Ok(volumes) = host.volumes(&vserver).await else { return };
-            let work = move || {
-                for source in volumes {
-                    for snapshot in source.volume.snapshots() {
-                        let number = snapshot.name.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok());
-                        if number.is_some_and(|number| number < keep_from)
-                            && let Err(error) = source.volume.snapshot_delete(snapshot.id)
-                        {
-                            tracing::warn!(%id, name = snapshot.name, %error, "deleting a snapshot");
-                        }
-                    }
+            // A transfer that was just given up may hold a snapshot for another moment.
+            for _ in 0..20 {
+                let (volumes, prefix) = (volumes.clone(), id.snapshot_prefix());
+                let work = move || drop_snapshots(&volumes, &prefix, keep_from);
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => tracing::debug!(%id, %error, "deleting a snapshot"),
+                    Err(error) => tracing::error!(%id, %error, "deleting snapshots"),
                 }
-            };
-            noted(id, "drop_snapshots", tokio::task::spawn_blocking(work).await.map_err(HostError::new));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            tracing::warn!(%id, "snapshots of the migration stay behind");
         });
     }
+}
+
+/// Deletes the snapshots of rounds before `keep_from`. Blocks.
+fn drop_snapshots(volumes: &[SourceVolume], prefix: &str, keep_from: u32) -> Result<(), FsError> {
+    let mut result = Ok(());
+    for source in volumes {
+        for snapshot in source.volume.snapshots() {
+            let number = snapshot.name.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
+            if number.is_some_and(|number| number < keep_from) {
+                result = result.and(source.volume.snapshot_delete(snapshot.id));
+            }
+        }
+    }
+    result
 }
 
 async fn transfer(
@@ -436,6 +439,20 @@ async fn transfer(
     let done = sender::send_round(round, &mut held).await?;
     *streams.lock().await = held;
     Ok(done)
+}
+
+/// What the next round would send. Blocks.
+fn changed_since(volumes: &[SourceVolume], bases: &[(uuid::Uuid, Option<String>)]) -> Result<u64, HostError> {
+    let mut remaining = 0_u64;
+    for source in volumes {
+        let base = bases.iter().find(|(uuid, _)| *uuid == source.info.uuid);
+        let Some((_, Some(name))) = base else { continue };
+        let snapshot = source.volume.snapshots().into_iter().find(|s| s.name == *name);
+        let snapshot = snapshot.ok_or_else(|| HostError(format!("snapshot {name} is gone")))?;
+        let changed = source.volume.bytes_changed_since(snapshot.id).map_err(HostError::new)?;
+        remaining = remaining.saturating_add(changed);
+    }
+    Ok(remaining)
 }
 
 fn noted(id: MigrationId, what: &str, result: Result<(), HostError>) {

@@ -28,8 +28,8 @@ pub enum DestinationAction {
     Activate { token: Token, epoch: Epoch },
     /// Stop receiving, remove everything; answers [`DestinationEvent::Discarded`].
     Discard { token: Token },
-    /// Delete the migration's snapshots.
-    Finish,
+    /// Delete the migration's snapshots; answers [`DestinationEvent::Finished`].
+    Finish { token: Token },
 }
 
 /// What happened.
@@ -44,14 +44,38 @@ pub enum DestinationEvent {
     Message(Message),
     /// Time has passed.
     Timeout,
-    Prepared { token: Token, result: Result<(), String> },
-    Applied { token: Token, result: Result<(), String> },
-    Activated { token: Token, result: Result<(), String> },
-    Discarded { token: Token, result: Result<(), String> },
+    Prepared {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Applied {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Activated {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Discarded {
+        token: Token,
+        result: Result<(), String>,
+    },
+    Finished {
+        token: Token,
+    },
     /// A volume's transfer is durable up to here.
-    Marked { volume: Uuid, mark: Mark, bytes: u64 },
+    Marked {
+        volume: Uuid,
+        mark: Mark,
+        bytes: u64,
+    },
     /// A volume's replica is at this snapshot now.
-    Installed { volume: Uuid, snapshot: String, root: u64, bytes: u64 },
+    Installed {
+        volume: Uuid,
+        snapshot: String,
+        root: u64,
+        bytes: u64,
+    },
 }
 
 /// The destination's machine.
@@ -162,6 +186,7 @@ impl DestinationMachine {
             DestinationEvent::Discarded { token, result } if self.finished(token) => {
                 self.on_discarded(result, now_ms);
             }
+            DestinationEvent::Finished { token } if self.finished(token) => self.on_finished(),
             DestinationEvent::Marked { volume, mark, bytes } => {
                 self.on_volume(volume, |progress| {
                     progress.mark = Some(mark);
@@ -268,7 +293,9 @@ impl DestinationMachine {
                 self.prepare(epoch, config, volumes);
             }
             Some(Phase::Setup | Phase::Failed) => {}
-            Some(Phase::Aborted) => self.send(Message::Refused { reason: "aborted at the destination".into() }),
+            Some(Phase::Aborted) => {
+                self.send(Message::Refused { reason: "aborted at the destination".into() })
+            }
             Some(_) => self.send(Message::SetupDone),
         }
     }
@@ -310,9 +337,8 @@ impl DestinationMachine {
         }
         record.round = record.round.max(round);
         // Only show what the source does. A handover ends by a rollback, never by this.
-        let mirrors = |phase| {
-            matches!(phase, Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Paused)
-        };
+        let mirrors =
+            |phase| matches!(phase, Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Paused);
         if mirrors(phase) && mirrors(record.phase) && record.phase != phase {
             enter(record, phase, now_ms);
             self.persist();
@@ -464,16 +490,23 @@ impl DestinationMachine {
     }
 
     fn on_complete(&mut self) {
-        let Some(record) = &mut self.record else { return };
-        if record.phase != Phase::Completed {
-            return;
+        match &self.record {
+            Some(record) if record.phase != Phase::Completed => {}
+            Some(record) if record.settled => self.send(Message::Completed),
+            Some(_) if self.running.is_none() => {
+                let token = self.run();
+                self.actions.push_back(DestinationAction::Finish { token });
+            }
+            _ => {}
         }
-        if !record.settled {
+    }
+
+    fn on_finished(&mut self) {
+        if let Some(record) = &mut self.record {
             record.settled = true;
-            self.actions.push_back(DestinationAction::Finish);
             self.persist();
+            self.send(Message::Completed);
         }
-        self.send(Message::Completed);
     }
 
     fn on_timeout(&mut self, now_ms: u64) {

@@ -76,8 +76,11 @@ pub(crate) fn enter(record: &mut MigrationRecord, to: Phase, now_ms: u64) {
             "no transition from {from} to {to}"
         ),
         Role::Destination => assert!(
-            !matches!(from, Phase::Completed | Phase::Aborted)
-                && !(from == Phase::Activate && to != Phase::Completed),
+            match from {
+                Phase::Completed | Phase::Aborted => false,
+                Phase::Activate => to == Phase::Completed,
+                _ => true,
+            },
             "the destination cannot go from {from} to {to}"
         ),
     }

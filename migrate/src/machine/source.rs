@@ -98,16 +98,41 @@ pub enum SourceEvent {
     Message(Message),
     /// Time has passed.
     Timeout,
-    Prepared { token: Token, result: Result<Prepared, String> },
-    Frozen { token: Token, result: Result<(), String> },
+    Prepared {
+        token: Token,
+        result: Result<Prepared, String>,
+    },
+    Frozen {
+        token: Token,
+        result: Result<(), String>,
+    },
     /// `Err((reason, fatal))`; not fatal: the same again may work.
-    Transferred { token: Token, result: Result<RoundDone, (String, bool)> },
-    Measured { token: Token, result: Result<(u64, u64), String> },
-    Exported { token: Token, result: Result<(Vec<u8>, Vec<u8>), String> },
+    Transferred {
+        token: Token,
+        result: Result<RoundDone, (String, bool)>,
+    },
+    Measured {
+        token: Token,
+        result: Result<(u64, u64), String>,
+    },
+    Exported {
+        token: Token,
+        result: Result<(Vec<u8>, Vec<u8>), String>,
+    },
     /// Whether the ownership is still here, as read back after the attempt.
-    Relinquished { token: Token, here: bool, error: Option<String> },
-    Retired { token: Token, result: Result<(), String> },
-    CleanedUp { token: Token, result: Result<(), String> },
+    Relinquished {
+        token: Token,
+        here: bool,
+        error: Option<String>,
+    },
+    Retired {
+        token: Token,
+        result: Result<(), String>,
+    },
+    CleanedUp {
+        token: Token,
+        result: Result<(), String>,
+    },
 }
 
 /// What the machine waits for within its phase. Not durable: a restart begins the phase's work again.
@@ -186,7 +211,10 @@ impl SourceMachine {
         let mut machine = Self::with(record);
         match machine.record.phase {
             Phase::Cutover | Phase::Activate if here => machine.fall_back("the source restarted", now_ms),
-            Phase::Activate => machine.tell_activate(now_ms),
+            Phase::Activate => {
+                machine.lift("the source restarted", now_ms);
+                machine.tell_activate(now_ms);
+            }
             Phase::Setup => machine.prepare(),
             Phase::Completed if !machine.record.settled => machine.retire(),
             Phase::Aborted if !machine.record.settled => machine.tell(Message::Abort, now_ms),
@@ -296,9 +324,7 @@ impl SourceMachine {
     /// # Errors
     /// [`CommandError::WrongPhase`] where the phase does not allow it; nothing has changed then.
     pub fn command(&mut self, now_ms: u64, command: Command) -> Result<(), CommandError> {
-        use Phase::{
-            Aborted, AdminCutover, Baseline, Completed, Cutover, Failed, Paused, Setup, Update,
-        };
+        use Phase::{Aborted, AdminCutover, Baseline, Completed, Cutover, Failed, Paused, Setup, Update};
         let phase = self.record.phase;
         match (command, phase) {
             (Command::Pause, Setup | Baseline | Update | AdminCutover | Cutover) => {
@@ -373,17 +399,18 @@ impl SourceMachine {
             (Message::Activated { epoch }, Phase::Activate) if epoch == self.record.epoch.next() => {
                 self.on_activated(now_ms);
             }
-            (Message::Completed, Phase::Completed) | (Message::Discarded, Phase::Aborted) => {
-                if !self.record.settled {
-                    self.request = None;
-                    self.record.settled = true;
-                    self.persist();
-                }
+            (Message::Completed, Phase::Completed) | (Message::Discarded, Phase::Aborted)
+                if !self.record.settled =>
+            {
+                self.request = None;
+                self.record.settled = true;
+                self.persist();
             }
-            (Message::Refused { reason }, phase) if !self.record.is_past_edge() && phase != Phase::Aborted => {
-                if phase != Phase::Paused && phase != Phase::Failed {
-                    self.fail(format!("the destination refused: {reason}"), now_ms);
-                }
+            (
+                Message::Refused { reason },
+                Phase::Setup | Phase::Baseline | Phase::Update | Phase::AdminCutover | Phase::Cutover,
+            ) => {
+                self.fail(format!("the destination refused: {reason}"), now_ms);
             }
             _ => {}
         }
@@ -508,12 +535,16 @@ impl SourceMachine {
             self.relinquish_when_ready(now_ms);
             return;
         }
+        let keep_from = self.record.round;
         if self.record.phase == Phase::Baseline {
             self.enter(Phase::Update, now_ms);
-        } else {
-            self.persist();
+            self.actions.push_back(SourceAction::DropSnapshots { keep_from });
+            // A baseline takes long; and the first small round shows what one costs.
+            self.begin_round(now_ms);
+            return;
         }
-        self.actions.push_back(SourceAction::DropSnapshots { keep_from: self.record.round });
+        self.persist();
+        self.actions.push_back(SourceAction::DropSnapshots { keep_from });
         let token = self.token();
         self.step = Step::Measuring(token);
         self.actions.push_back(SourceAction::Measure { token });
@@ -649,7 +680,11 @@ impl SourceMachine {
         }
         let (transfer, export) = (self.token(), self.token());
         self.step = Step::HandingOver { transfer: Some(transfer), export: Some(export), ready: false };
-        self.actions.push_back(SourceAction::Transfer { token: transfer, round: self.record.round, last: true });
+        self.actions.push_back(SourceAction::Transfer {
+            token: transfer,
+            round: self.record.round,
+            last: true,
+        });
         self.actions.push_back(SourceAction::Export { token: export });
     }
 
@@ -716,11 +751,9 @@ impl SourceMachine {
     fn on_activated(&mut self, now_ms: u64) {
         self.request = None;
         self.record.pause_ms = self.frozen_at_ms.map(|at| now_ms.saturating_sub(at));
-        self.record.write_limit_bytes_per_s = None;
         self.record.error = None;
+        self.lift("the destination serves", now_ms);
         self.enter(Phase::Completed, now_ms);
-        // The gate is closed for good, but the limit object outlives it in the API.
-        self.actions.push_back(SourceAction::SetWriteLimit(None));
         self.retire();
     }
 

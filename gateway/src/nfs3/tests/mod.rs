@@ -3,6 +3,7 @@
 mod golden;
 mod lifecycle;
 mod malformed;
+mod outside;
 mod procedures;
 
 use super::procedures::*;

@@ -1,0 +1,99 @@
+//! `ferry volume`.
+
+use super::client::{Client, segment};
+use super::output::{Output, parse_bytes};
+use clap::Subcommand;
+use serde_json::json;
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("JUNCTION", "junction"),
+    ("SIZE", "size_bytes"),
+    ("AVAILABLE", "available_bytes"),
+    ("SNAPSHOTS", "snapshot_bytes"),
+    ("FILES", "files"),
+    ("POLICY", "policy"),
+    ("MOUNTED", "mounted"),
+    ("FAULT", "fault"),
+];
+
+/// Volumes of a virtual server.
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    /// Make a volume and mount it in the virtual server's tree
+    #[command(after_help = "Examples:\n  ferry volume create vs1 root --size 10G\n  \
+                            ferry volume create vs1 home --size 1T --junction /home --policy intern")]
+    Create {
+        /// Virtual server
+        vserver: String,
+        /// Name, unique in the virtual server
+        name: String,
+        /// Size, e.g. 512M, 10G, 1.5T; the file is sparse
+        #[arg(long, value_parser = parse_bytes)]
+        size: u64,
+        /// Where to mount it [default: / for the first volume, /NAME for others]
+        #[arg(long)]
+        junction: Option<String>,
+        /// Export policy [default: default]
+        #[arg(long)]
+        policy: Option<String>,
+    },
+    /// List them all
+    List {
+        /// Virtual server
+        vserver: String,
+    },
+    /// Show one
+    Show {
+        /// Virtual server
+        vserver: String,
+        /// Name
+        name: String,
+    },
+    /// Mount one elsewhere or under another policy
+    Modify {
+        /// Virtual server
+        vserver: String,
+        /// Name
+        name: String,
+        /// New place in the tree
+        #[arg(long)]
+        junction: Option<String>,
+        /// New export policy
+        #[arg(long)]
+        policy: Option<String>,
+    },
+    /// Delete one with everything in it
+    Delete {
+        /// Virtual server
+        vserver: String,
+        /// Name
+        name: String,
+    },
+}
+
+fn path(vserver: &str, name: &str) -> String {
+    format!("/vservers/{}/volumes/{}", segment(vserver), segment(name))
+}
+
+pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> anyhow::Result<()> {
+    match command {
+        VolumeCommand::Create { vserver, name, size, junction, policy } => {
+            let body = json!({ "name": name, "size_bytes": size, "junction": junction, "policy": policy });
+            output.print(&client.post(&format!("/vservers/{}/volumes", segment(&vserver)), &body)?, COLUMNS);
+        }
+        VolumeCommand::List { vserver } => {
+            output.print(&client.get(&format!("/vservers/{}/volumes", segment(&vserver)))?, COLUMNS);
+        }
+        VolumeCommand::Show { vserver, name } => output.print(&client.get(&path(&vserver, &name))?, COLUMNS),
+        VolumeCommand::Modify { vserver, name, junction, policy } => {
+            let body = json!({ "junction": junction, "policy": policy });
+            output.print(&client.patch(&path(&vserver, &name), &body)?, COLUMNS);
+        }
+        VolumeCommand::Delete { vserver, name } => {
+            client.delete(&path(&vserver, &name))?;
+            output.done(&format!("volume {name} deleted"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The control plane of a node: what vservers, volumes, LIFs and peers there are, and what of it runs here.
+//!
+//! Every change goes through one of its methods: checked, made durable in the store, then made real. It knows no
+//! HTTP and no protocol; the composition root hands it what serves a listener.
+
+mod checkpoint;
+mod error;
+mod lifs;
+mod peering;
+mod policies;
+mod served;
+mod snapshots;
+mod volumes;
+mod vservers;
+
+pub use checkpoint::run_checkpoints;
+pub use error::{ClusterError, Result};
+pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use served::Served;
+pub use snapshots::{SnapshotDiff, SnapshotView};
+pub use volumes::{NewVolume, VolumePatch, VolumeView};
+pub use vservers::VserverView;
+
+use crate::config::{Config, NAME_RULE, is_name};
+use crate::store::{LifPorts, Store, VserverRecord};
+use crate::vserver::Vserver;
+use fsstore::{Replica, Time, Tuning};
+use migrate::Identity;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Serves one listener of a vserver until cancelled. The ports are all those of the listener's LIF.
+pub type ServeVserver = Arc<
+    dyn Fn(TcpListener, Arc<Vserver>, LifPorts, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// The control plane. Always in an [`Arc`].
+pub struct Cluster {
+    /// The node's configuration file.
+    pub config: Config,
+    /// The durable configuration.
+    pub store: Store,
+    /// Towards other clusters.
+    pub identity: Identity,
+    serve: ServeVserver,
+    /// What runs here, by name.
+    served: Mutex<BTreeMap<String, Arc<Served>>>,
+    /// Volumes that are being received, by UUID.
+    pub(crate) replicas: Mutex<HashMap<Uuid, Arc<Replica>>>,
+    /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.config.cluster.name)
+    }
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static, E: From<ClusterError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(E::from(ClusterError::Failed(format!("internal task: {error}")))),
+    }
+}
+
+/// The wall clock, as the store wants it.
+pub fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+}
+
+fn check_name(kind: &str, name: &str) -> Result<()> {
+    if is_name(name) { Ok(()) } else { Err(ClusterError::Invalid(format!("{kind} name {name:?}: {NAME_RULE}"))) }
+}
+
+impl Cluster {
+    /// A cluster over an open store. Nothing runs yet: see [`Cluster::start`].
+    pub fn new(config: Config, store: Store, identity: Identity, serve: ServeVserver) -> Arc<Self> {
+        Arc::new(Cluster {
+            config,
+            store,
+            identity,
+            serve,
+            served: Mutex::default(),
+            replicas: Mutex::default(),
+            locks: Mutex::default(),
+        })
+    }
+
+    /// Serves every vserver that the durable ownership says is here, and no other. One that can't be served is
+    /// logged and left down; the others are not held up.
+    pub async fn start(self: &Arc<Self>) -> Result<()> {
+        for record in self.store.list::<VserverRecord>("")? {
+            if record.ownership.state.serves() {
+                let _guard = self.lock(&record.name).await;
+                if let Err(error) = self.bring_up(&record.name).await {
+                    tracing::error!(vserver = record.name, %error, "cannot serve this vserver");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends service: listeners, then requests, then volumes, each with a last consistency point.
+    pub async fn stop(self: &Arc<Self>) {
+        let names: Vec<String> = self.served.lock().keys().cloned().collect();
+        for name in names {
+            let _guard = self.lock(&name).await;
+            if let Err(error) = self.take_down(&name).await {
+                tracing::error!(vserver = name, %error, "unclean stop");
+            }
+        }
+    }
+
+    /// Takes the lock of a vserver.
+    pub(crate) async fn lock(&self, vserver: &str) -> OwnedMutexGuard<()> {
+        let lock = Arc::clone(self.locks.lock().entry(vserver.to_owned()).or_default());
+        lock.lock_owned().await
+    }
+
+    /// The vserver of that name, if it runs here.
+    pub fn served(&self, vserver: &str) -> Option<Arc<Served>> {
+        self.served.lock().get(vserver).cloned()
+    }
+
+    /// Everything that runs here.
+    pub fn all_served(&self) -> Vec<Arc<Served>> {
+        self.served.lock().values().cloned().collect()
+    }
+
+    /// The vserver of that name, running.
+    pub(crate) fn need_served(&self, vserver: &str) -> Result<Arc<Served>> {
+        self.served(vserver).ok_or_else(|| match self.record(vserver) {
+            Ok(record) => ClusterError::Conflict(format!(
+                "vserver `{vserver}` is not served by this cluster now (it is {})",
+                record.ownership.state.name()
+            )),
+            Err(error) => error,
+        })
+    }
+
+    /// The durable record of a vserver.
+    pub fn record(&self, vserver: &str) -> Result<VserverRecord> {
+        self.store.get(vserver)?.ok_or_else(|| ClusterError::not_found("vserver", vserver))
+    }
+
+    /// The record, if its configuration may be changed now.
+    pub(crate) fn record_to_change(&self, vserver: &str) -> Result<VserverRecord> {
+        use crate::store::OwnershipState as S;
+        let record = self.record(vserver)?;
+        match &record.ownership.state {
+            S::Serving | S::Offline => Ok(record),
+            S::Migrating { migration } => Err(ClusterError::Conflict(format!(
+                "vserver `{vserver}` is being migrated; wait, or `ferry migrate abort {migration}`"
+            ))),
+            S::Placeholder { source, .. } => Err(ClusterError::Conflict(format!(
+                "vserver `{vserver}` is arriving from cluster `{source}`; change it there, or after the move"
+            ))),
+            S::Relinquished { to } => Err(ClusterError::Conflict(format!(
+                "vserver `{vserver}` has moved to cluster `{to}`; change it there"
+            ))),
+        }
+    }
+
+    /// Where the image of a volume is.
+    pub(crate) fn volume_path(&self, uuid: Uuid) -> PathBuf {
+        self.config.aggregate_dir().join(format!("{uuid}.vol"))
+    }
+
+    /// How volumes run here.
+    pub(crate) fn tuning(&self) -> Tuning {
+        Tuning {
+            cache_bytes: self.config.volumes.cache_mib << 20,
+            dirty_bytes: self.config.volumes.dirty_mib << 20,
+            threads: true,
+        }
+    }
+}

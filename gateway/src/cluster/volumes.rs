@@ -1,0 +1,250 @@
+//! Volumes of a vserver: create, look at, remount, delete.
+
+use super::served::mounted_volume;
+use super::{Cluster, ClusterError, Result, blocking, check_name, now};
+use crate::store::{Record, StoreError, VolumeRecord};
+use crate::vserver::{Namespace, POLICY_DEFAULT};
+use fsstore::{FileDisk, VOLUME_BYTES_MIN, Volume, VolumeSpec};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Largest volume, in bytes: 16 TiB.
+const VOLUME_BYTES_MAX: u64 = 16 << 40;
+
+/// What a new volume is to be.
+#[derive(Clone, Debug, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewVolume {
+    /// Name, unique in the vserver.
+    pub name: String,
+    /// Address space in bytes, at least 4 MiB. The file is sparse.
+    pub size_bytes: u64,
+    /// Where it is mounted; default: `/` for the first volume, `/NAME` for others.
+    pub junction: Option<String>,
+    /// Export policy; default `default`.
+    pub policy: Option<String>,
+}
+
+/// What to change of a volume.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumePatch {
+    /// New place in the tree.
+    pub junction: Option<String>,
+    /// New export policy.
+    pub policy: Option<String>,
+}
+
+/// A volume as the API shows it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct VolumeView {
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub uuid: Uuid,
+    /// Address space in bytes.
+    pub size_bytes: u64,
+    /// Where it is mounted.
+    pub junction: String,
+    /// Export policy.
+    pub policy: String,
+    /// Whether it is mounted now.
+    pub mounted: bool,
+    /// Free for new data, in bytes; only of a mounted volume.
+    pub available_bytes: Option<u64>,
+    /// Bytes that only snapshots hold; only of a mounted volume.
+    pub snapshot_bytes: Option<u64>,
+    /// Inodes in use; only of a mounted volume.
+    pub files: Option<u64>,
+    /// What stopped the volume from taking changes, if anything did.
+    pub fault: Option<String>,
+}
+
+impl Cluster {
+    /// Formats and mounts a new volume.
+    ///
+    /// # Errors
+    /// A bad or taken name or path, a size out of range, an unknown policy, a disk that fails.
+    pub async fn create_volume(self: &Arc<Self>, vserver: &str, new: NewVolume) -> Result<VolumeView> {
+        check_name("volume", &new.name)?;
+        if !(VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&new.size_bytes) {
+            return Err(ClusterError::Invalid(format!(
+                "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {}",
+                new.size_bytes
+            )));
+        }
+        let _guard = self.lock(vserver).await;
+        self.record_to_change(vserver)?;
+        self.need_served(vserver)?;
+        let existing = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
+        if existing.iter().any(|volume| volume.name == new.name) {
+            return Err(ClusterError::exists("volume", &new.name));
+        }
+        let policy = new.policy.unwrap_or_else(|| POLICY_DEFAULT.to_owned());
+        self.need_policy(vserver, &policy)?;
+        let junction =
+            new.junction.unwrap_or_else(|| if existing.is_empty() { "/".to_owned() } else { format!("/{}", new.name) });
+        let record = VolumeRecord {
+            vserver: vserver.to_owned(),
+            name: new.name,
+            uuid: Uuid::new_v4(),
+            size_bytes: new.size_bytes,
+            junction,
+            policy,
+        };
+        let this = Arc::clone(self);
+        blocking(move || this.format_and_mount(record)).await
+    }
+
+    fn format_and_mount(&self, record: VolumeRecord) -> Result<VolumeView> {
+        let served = self.need_served(&record.vserver)?;
+        let path = self.volume_path(record.uuid);
+        let disk = FileDisk::create(&path, record.size_bytes)?;
+        let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
+        let made = Volume::create(Arc::new(disk), &spec, now(), self.tuning()).map_err(ClusterError::from);
+        let mounted = made.and_then(|volume| {
+            let mut mounts = served.mounts();
+            mounts.push(mounted_volume(&record, Arc::clone(&volume)));
+            let namespace = Namespace::build(mounts, now())?;
+            self.store.update(|tx| tx.put(&record))?;
+            served.vserver.set_namespace(namespace);
+            Ok(volume)
+        });
+        match mounted {
+            Ok(volume) => Ok(view(&record, Some(&volume))),
+            Err(error) => {
+                // Nothing refers to the file yet.
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn volume_record(&self, vserver: &str, name: &str) -> Result<VolumeRecord> {
+        self.record(vserver)?;
+        self.store.get(&format!("{vserver}/{name}"))?.ok_or_else(|| ClusterError::not_found("volume", name))
+    }
+
+    /// The mounted volume of that name.
+    pub(crate) fn mounted(&self, vserver: &str, name: &str) -> Result<Arc<Volume>> {
+        self.volume_record(vserver, name)?;
+        let served = self.need_served(vserver)?;
+        let found = served.mounts().into_iter().find(|mount| mount.name == name);
+        found.map(|mount| mount.volume).ok_or_else(|| {
+            ClusterError::Conflict(format!("volume `{name}` is not mounted: `ferry vserver show {vserver}` says why"))
+        })
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// Unknown names.
+    pub fn volume(&self, vserver: &str, name: &str) -> Result<VolumeView> {
+        let record = self.volume_record(vserver, name)?;
+        Ok(view(&record, self.mounted(vserver, name).ok().as_ref()))
+    }
+
+    /// All volumes of a vserver.
+    ///
+    /// # Errors
+    /// An unknown vserver.
+    pub fn volumes(&self, vserver: &str) -> Result<Vec<VolumeView>> {
+        self.record(vserver)?;
+        let records = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
+        Ok(records.iter().map(|record| view(record, self.mounted(vserver, &record.name).ok().as_ref())).collect())
+    }
+
+    /// Mounts a volume elsewhere or under another policy.
+    ///
+    /// # Errors
+    /// A bad or taken path, an unknown policy.
+    pub async fn modify_volume(self: &Arc<Self>, vserver: &str, name: &str, patch: VolumePatch) -> Result<VolumeView> {
+        let _guard = self.lock(vserver).await;
+        self.record_to_change(vserver)?;
+        let mut record = self.volume_record(vserver, name)?;
+        if let Some(policy) = patch.policy {
+            self.need_policy(vserver, &policy)?;
+            record.policy = policy;
+        }
+        record.junction = patch.junction.unwrap_or(record.junction);
+        let served = self.need_served(vserver)?;
+        let this = Arc::clone(self);
+        blocking(move || {
+            let mut mounts = served.mounts();
+            for mount in mounts.iter_mut().filter(|mount| mount.name == record.name) {
+                *mount = mounted_volume(&record, Arc::clone(&mount.volume));
+            }
+            let namespace = Namespace::build(mounts, now())?;
+            this.store.update(|tx| tx.put(&record))?;
+            served.vserver.set_namespace(namespace);
+            this.volume(&record.vserver, &record.name)
+        })
+        .await
+    }
+
+    /// Unmounts a volume and removes it with everything in it.
+    ///
+    /// # Errors
+    /// A volume under which others are mounted.
+    pub async fn delete_volume(self: &Arc<Self>, vserver: &str, name: &str) -> Result<()> {
+        let _guard = self.lock(vserver).await;
+        self.record_to_change(vserver)?;
+        let record = self.volume_record(vserver, name)?;
+        let below = format!("{}/", record.junction.trim_end_matches('/'));
+        let all = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
+        if let Some(child) = all.iter().find(|other| other.name != name && other.junction.starts_with(&below)) {
+            return Err(ClusterError::Conflict(format!(
+                "volume `{}` is mounted below `{name}` at {}; delete or move it first",
+                child.name, child.junction
+            )));
+        }
+        let this = Arc::clone(self);
+        blocking(move || this.unmount_and_remove(&record)).await
+    }
+
+    fn unmount_and_remove(&self, record: &VolumeRecord) -> Result<()> {
+        let mut gone = None;
+        if let Some(served) = self.served(&record.vserver) {
+            let (out, rest) = served.mounts().into_iter().partition(|mount| mount.name == record.name);
+            let rest: Vec<_> = rest;
+            served.vserver.set_namespace(Namespace::build(rest, now())?);
+            served.set_fault(format!("volume {}", record.name), None);
+            gone = Vec::into_iter(out).next();
+        }
+        self.store.update(|tx| {
+            tx.delete::<VolumeRecord>(&record.key());
+            Ok::<(), StoreError>(())
+        })?;
+        if let Some(mount) = gone
+            && let Err(error) = mount.volume.close()
+        {
+            tracing::warn!(volume = record.name, %error, "closing a volume that is being deleted");
+        }
+        self.remove_image(record.uuid)
+    }
+
+    /// Removes the image of a volume; a missing one is removed already.
+    pub(crate) fn remove_image(&self, uuid: Uuid) -> Result<()> {
+        match std::fs::remove_file(self.volume_path(uuid)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
+    let space = volume.map(|volume| volume.statfs());
+    VolumeView {
+        name: record.name.clone(),
+        uuid: record.uuid,
+        size_bytes: record.size_bytes,
+        junction: record.junction.clone(),
+        policy: record.policy.clone(),
+        mounted: volume.is_some(),
+        available_bytes: space.map(|space| space.available_bytes),
+        snapshot_bytes: space.map(|space| space.snapshot_bytes),
+        files: space.map(|space| space.files),
+        fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
+    }
+}

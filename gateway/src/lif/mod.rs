@@ -1,0 +1,215 @@
+//! Logical interfaces: bringing an address with its listeners up, and taking it down at once.
+//!
+//! What is served on the listeners is the caller's: this file knows no protocol. It changes no records.
+
+mod address;
+
+use crate::store::LifRecord;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long binding is tried again: the last holder of the address may only just have let go of it.
+const BIND_PATIENCE: Duration = Duration::from_secs(5);
+const BIND_PAUSE: Duration = Duration::from_millis(20);
+/// How long a server may take to end after it was cancelled.
+const DOWN_PATIENCE: Duration = Duration::from_secs(2);
+const BACKLOG: u32 = 1024;
+
+/// Serves one listener until it is cancelled; then the listener and all its connections are closed when it returns.
+pub type Serve = Arc<
+    dyn Fn(TcpListener, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync,
+>;
+
+/// Why a LIF is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum LifError {
+    /// The address could not be given to the network interface.
+    #[error("cannot add {address} to interface {interface}: {error}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A port could not be had.
+    #[error("cannot listen on {address}: {error}{}", hint(.error))]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need privileges: choose others with --nfs-port, --mount-port and --portmap-port)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this host does not have the address: name an --interface to put it on)",
+        _ => "",
+    }
+}
+
+/// A LIF that is up. Dropped without [`LifUp::down`], its listeners close but the address stays on the host.
+#[derive(Debug)]
+pub struct LifUp {
+    cancel: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    added: Option<address::Added>,
+}
+
+impl Drop for LifUp {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Adds the address where the LIF names an interface, binds all ports and serves them.
+///
+/// # Errors
+/// [`LifError`]; nothing stays up then.
+pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
+    let ip = lif.address.addr();
+    let added = match &lif.interface {
+        Some(interface) if !ip.is_loopback() => Some(
+            address::add(lif.address, interface)
+                .await
+                .map_err(|error| LifError::Address { address: ip, interface: interface.clone(), error })?,
+        ),
+        _ => None,
+    };
+    let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), added };
+    // One port may be several programs'.
+    let ports = BTreeSet::from([lif.ports.nfs, lif.ports.mount, lif.ports.portmap]);
+    for port in ports.into_iter().filter(|port| *port != 0) {
+        let address = SocketAddr::new(ip, port);
+        match bind(address).await {
+            Ok(listener) => up.servers.push(tokio::spawn(serve(listener, up.cancel.clone()))),
+            Err(error) => {
+                up.down().await;
+                return Err(LifError::Bind { address, error });
+            }
+        }
+    }
+    tracing::info!(vserver = lif.vserver, lif = lif.name, address = %ip, "LIF up");
+    Ok(up)
+}
+
+impl LifUp {
+    /// Closes listeners and connections and takes the address off the host. Returns when that is done; a server
+    /// that does not end in time is dropped.
+    pub async fn down(mut self) {
+        self.cancel.cancel();
+        let deadline = tokio::time::Instant::now() + DOWN_PATIENCE;
+        for server in std::mem::take(&mut self.servers) {
+            let abort = server.abort_handle();
+            if tokio::time::timeout_at(deadline, server).await.is_err() {
+                tracing::warn!("a server did not end in time when its LIF went down");
+                abort.abort();
+            }
+        }
+        if let Some(added) = self.added.take()
+            && let Err(error) = address::remove(&added).await
+        {
+            tracing::warn!(%error, "cannot take an address off its interface");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = tokio::time::Instant::now() + BIND_PATIENCE;
+    loop {
+        match try_bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn try_bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of the last holder may linger in TIME_WAIT; they must not keep the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LifPorts;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
+
+    /// Accepts and holds connections until cancelled.
+    fn holder() -> Serve {
+        Arc::new(|listener, cancel| {
+            Box::pin(async move {
+                let mut held = Vec::new();
+                loop {
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        accepted = listener.accept() => held.extend(accepted.ok()),
+                    }
+                }
+            })
+        })
+    }
+
+    fn lif(address: &str, port: u16) -> LifRecord {
+        LifRecord {
+            vserver: "vs".to_owned(),
+            name: "lif1".to_owned(),
+            address: crate::vserver::parse_client(address).unwrap(),
+            interface: None,
+            home: "n".to_owned(),
+            ports: LifPorts { nfs: port, mount: port + 1, portmap: 0 },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lif_that_goes_down_ends_its_connections_and_frees_its_ports() {
+        let lif = lif("127.91.3.7", 33_049);
+        let first = up(&lif, &holder()).await.unwrap();
+        let mut client = TcpStream::connect("127.91.3.7:33049").await.unwrap();
+        first.down().await;
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert!(TcpStream::connect("127.91.3.7:33050").await.is_err());
+        let again = up(&lif, &holder()).await.unwrap();
+        TcpStream::connect("127.91.3.7:33050").await.unwrap();
+        again.down().await;
+    }
+
+    #[tokio::test]
+    async fn bringing_a_lif_up_waits_for_the_last_holder() {
+        let lif = lif("127.91.3.8", 33_059);
+        let first = up(&lif, &holder()).await.unwrap();
+        let second = tokio::spawn({
+            let lif = lif.clone();
+            async move { up(&lif, &holder()).await }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!second.is_finished());
+        first.down().await;
+        second.await.unwrap().unwrap().down().await;
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_host_has_not_got_is_explained() {
+        let error = up(&lif("192.0.2.1", 33_069), &holder()).await.unwrap_err().to_string();
+        assert!(error.contains("192.0.2.1:33069") && error.contains("--interface"), "{error}");
+    }
+}

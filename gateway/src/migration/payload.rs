@@ -1,0 +1,231 @@
+//! What travels beside blocks: the configuration of a vserver (CRS) and the state of its protocols.
+//!
+//! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
+
+use crate::handle::HandleKey;
+use crate::store::{LifPorts, LifRecord, QosRecord, VolumeRecord, VserverRecord};
+use crate::vserver::ExportRule;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const CRS_VERSION: u32 = 1;
+const OPEN_STATE_VERSION: u8 = 1;
+/// Version and write verifier.
+const OPEN_STATE_HEAD: usize = 9;
+
+/// The configuration of a vserver, as it travels.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crs {
+    version: u32,
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub uuid: Uuid,
+    /// Signs file handles: clients keep theirs. Secret.
+    pub handle_key: HandleKey,
+    /// Export policies by name.
+    pub export_policies: BTreeMap<String, Vec<ExportRule>>,
+    /// The operator's limits.
+    pub qos: QosRecord,
+    volumes: Vec<CrsVolume>,
+    lifs: Vec<CrsLif>,
+}
+
+impl std::fmt::Debug for Crs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Crs({}, ..)", self.name)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrsVolume {
+    name: String,
+    uuid: Uuid,
+    size_bytes: u64,
+    junction: String,
+    policy: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrsLif {
+    name: String,
+    address: IpNet,
+    interface: Option<String>,
+    ports: LifPorts,
+}
+
+impl Crs {
+    /// The configuration of a vserver with these volumes and LIFs.
+    pub fn new(vserver: &VserverRecord, volumes: Vec<VolumeRecord>, lifs: Vec<LifRecord>) -> Self {
+        let volume = |v: VolumeRecord| CrsVolume {
+            name: v.name,
+            uuid: v.uuid,
+            size_bytes: v.size_bytes,
+            junction: v.junction,
+            policy: v.policy,
+        };
+        let lif = |l: LifRecord| CrsLif { name: l.name, address: l.address, interface: l.interface, ports: l.ports };
+        Crs {
+            version: CRS_VERSION,
+            name: vserver.name.clone(),
+            uuid: vserver.uuid,
+            handle_key: vserver.handle_key.clone(),
+            export_policies: vserver.export_policies.clone(),
+            qos: vserver.qos,
+            volumes: volumes.into_iter().map(volume).collect(),
+            lifs: lifs.into_iter().map(lif).collect(),
+        }
+    }
+
+    /// To send.
+    pub fn encode(&self) -> Vec<u8> {
+        // Strings, numbers and maps with string keys always make JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// As received. Names are checked: they end up in keys of the store.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        // The parser's words could quote a secret, so they are not passed on.
+        let crs: Crs = serde_json::from_slice(bytes)
+            .map_err(|error| format!("the vserver's configuration does not read (byte {})", error.column()))?;
+        if crs.version != CRS_VERSION {
+            return Err(format!("the vserver's configuration has version {}, not {CRS_VERSION}", crs.version));
+        }
+        let names = crs.volumes.iter().map(|v| &v.name).chain(crs.lifs.iter().map(|l| &l.name));
+        if let Some(bad) = names.chain([&crs.name]).find(|name| !crate::config::is_name(name)) {
+            return Err(format!("{bad:?} in the vserver's configuration is no name"));
+        }
+        Ok(crs)
+    }
+
+    /// Its volumes as records of the store.
+    pub fn volumes(&self) -> Vec<VolumeRecord> {
+        let record = |v: &CrsVolume| VolumeRecord {
+            vserver: self.name.clone(),
+            name: v.name.clone(),
+            uuid: v.uuid,
+            size_bytes: v.size_bytes,
+            junction: v.junction.clone(),
+            policy: v.policy.clone(),
+        };
+        self.volumes.iter().map(record).collect()
+    }
+
+    /// Its LIFs as records of the store, at home on `node`.
+    pub fn lifs(&self, node: &str) -> Vec<LifRecord> {
+        let record = |l: &CrsLif| LifRecord {
+            vserver: self.name.clone(),
+            name: l.name.clone(),
+            address: l.address,
+            interface: l.interface.clone(),
+            home: node.to_owned(),
+            ports: l.ports,
+        };
+        self.lifs.iter().map(record).collect()
+    }
+}
+
+/// The state of a vserver's protocols.
+///
+/// ```text
+/// 0         1                9
+/// | version | write verifier | reply cache, as ReplyCache::export gives it
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenState {
+    /// The write verifier; clients need not send UNSTABLE writes again that are still in the log.
+    pub write_verifier: [u8; 8],
+    /// First answers to calls that must not be run twice.
+    pub reply_cache: Vec<u8>,
+}
+
+impl OpenState {
+    /// To send.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(OPEN_STATE_HEAD + self.reply_cache.len());
+        out.push(OPEN_STATE_VERSION);
+        out.extend_from_slice(&self.write_verifier);
+        out.extend_from_slice(&self.reply_cache);
+        out
+    }
+
+    /// As received.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let wrong = || "the protocol state of the vserver does not read".to_owned();
+        let (head, reply_cache) = bytes.split_at_checked(OPEN_STATE_HEAD).ok_or_else(wrong)?;
+        let (version, verifier) = head.split_first().ok_or_else(wrong)?;
+        if *version != OPEN_STATE_VERSION {
+            return Err(format!("the protocol state has version {version}, not {OPEN_STATE_VERSION}"));
+        }
+        let write_verifier = verifier.try_into().map_err(|_| wrong())?;
+        Ok(OpenState { write_verifier, reply_cache: reply_cache.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Ownership, OwnershipState};
+
+    fn vserver() -> VserverRecord {
+        VserverRecord {
+            name: "vs1".to_owned(),
+            uuid: Uuid::new_v4(),
+            ownership: Ownership { epoch: 1, state: OwnershipState::Serving },
+            handle_key: HandleKey::generate(),
+            write_verifier: [1; 8],
+            mounted: true,
+            export_policies: BTreeMap::new(),
+            qos: QosRecord { write_limit_bytes_per_s: Some(5000) },
+        }
+    }
+
+    fn volume(name: &str) -> VolumeRecord {
+        VolumeRecord {
+            vserver: "vs1".to_owned(),
+            name: name.to_owned(),
+            uuid: Uuid::new_v4(),
+            size_bytes: 1 << 30,
+            junction: "/".to_owned(),
+            policy: "default".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_configuration_reads_back_and_keeps_its_secret_to_itself() {
+        let crs = Crs::new(&vserver(), vec![volume("a"), volume("b")], Vec::new());
+        let back = Crs::decode(&crs.encode()).unwrap();
+        assert_eq!(back, crs);
+        assert_eq!(back.volumes().len(), 2);
+        assert_eq!(format!("{crs:?}"), "Crs(vs1, ..)");
+    }
+
+    #[test]
+    fn malformed_configurations_are_refused() {
+        let crs = Crs::new(&vserver(), vec![volume("../x")], Vec::new());
+        assert!(Crs::decode(&crs.encode()).unwrap_err().contains("../x"));
+        assert!(Crs::decode(b"{}").is_err());
+        let text = String::from_utf8(Crs::new(&vserver(), Vec::new(), Vec::new()).encode()).unwrap();
+        assert!(Crs::decode(text.replace("\"version\":1", "\"version\":2").as_bytes()).unwrap_err().contains("version 2"));
+    }
+
+    #[test]
+    fn protocol_state_reads_back_and_short_or_newer_ones_are_refused() {
+        let state = OpenState { write_verifier: *b"verifier", reply_cache: vec![1, 2, 3] };
+        let bytes = state.encode();
+        assert_eq!(OpenState::decode(&bytes).unwrap(), state);
+        assert!(OpenState::decode(&bytes[..8]).is_err());
+        assert!(OpenState::decode(&[2; 9]).is_err());
+    }
+}

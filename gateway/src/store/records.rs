@@ -1,0 +1,245 @@
+//! The records of the configuration store. Plain data as it is stored; secrets do not show in `Debug`.
+
+use super::Table;
+use crate::handle::HandleKey;
+use crate::vserver::ExportRule;
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use uuid::Uuid;
+
+/// Something that the store keeps.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Where.
+    const TABLE: Table;
+    /// Under which key.
+    fn key(&self) -> String;
+}
+
+/// Who owns a vserver, as far as this cluster knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    /// Raised by each move; only the holder of the highest durable epoch serves.
+    pub epoch: u64,
+    /// What this cluster is to the vserver under that epoch.
+    pub state: OwnershipState,
+}
+
+/// What this cluster is to a vserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnershipState {
+    /// The owner; clients are served here.
+    Serving,
+    /// The owner; clients are served here while a migration copies it away.
+    Migrating {
+        /// Which one.
+        migration: Uuid,
+    },
+    /// Not the owner: room made for a vserver that is arriving.
+    Placeholder {
+        /// With which migration.
+        migration: Uuid,
+        /// From which cluster.
+        source: String,
+    },
+    /// Not the owner any more: the copy that was left behind.
+    Relinquished {
+        /// The cluster that owns it under this epoch.
+        to: String,
+    },
+    /// The owner, stopped by an operator.
+    Offline,
+}
+
+impl OwnershipState {
+    /// Whether this node is to serve the vserver. Everything else may never be served.
+    pub fn serves(&self) -> bool {
+        matches!(self, OwnershipState::Serving | OwnershipState::Migrating { .. })
+    }
+
+    /// Whether this cluster owns the vserver.
+    pub fn owns(&self) -> bool {
+        self.serves() || *self == OwnershipState::Offline
+    }
+
+    /// The word that the API shows.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OwnershipState::Serving => "serving",
+            OwnershipState::Migrating { .. } => "migrating",
+            OwnershipState::Placeholder { .. } => "placeholder",
+            OwnershipState::Relinquished { .. } => "relinquished",
+            OwnershipState::Offline => "offline",
+        }
+    }
+}
+
+/// Limits that an operator set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QosRecord {
+    /// Most bytes per second that clients may write.
+    pub write_limit_bytes_per_s: Option<u64>,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VserverRecord {
+    /// Name, unique in the cluster.
+    pub name: String,
+    /// Identity, the same wherever it moves.
+    pub uuid: Uuid,
+    /// Who owns it.
+    pub ownership: Ownership,
+    /// Signs file handles. Secret.
+    pub handle_key: HandleKey,
+    /// The write verifier of now.
+    pub write_verifier: [u8; 8],
+    /// Set while its volumes are mounted; found set at a start, the node went down uncleanly.
+    pub mounted: bool,
+    /// Export policies by name.
+    pub export_policies: BTreeMap<String, Vec<ExportRule>>,
+    /// Limits.
+    pub qos: QosRecord,
+}
+
+impl Record for VserverRecord {
+    const TABLE: Table = Table::Vservers;
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// A volume of a vserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Name of the vserver.
+    pub vserver: String,
+    /// Name, unique in the vserver.
+    pub name: String,
+    /// Identity, the same wherever it moves; also the name of its file.
+    pub uuid: Uuid,
+    /// Address space in bytes.
+    pub size_bytes: u64,
+    /// Where it is mounted.
+    pub junction: String,
+    /// Export policy.
+    pub policy: String,
+}
+
+impl Record for VolumeRecord {
+    const TABLE: Table = Table::Volumes;
+    fn key(&self) -> String {
+        format!("{}/{}", self.vserver, self.name)
+    }
+}
+
+/// The ports that a LIF listens on. They move with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LifPorts {
+    /// NFS.
+    pub nfs: u16,
+    /// MOUNT.
+    pub mount: u16,
+    /// Portmapper; 0: none.
+    pub portmap: u16,
+}
+
+/// A logical interface of a vserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifRecord {
+    /// Name of the vserver.
+    pub vserver: String,
+    /// Name, unique in the vserver.
+    pub name: String,
+    /// Address and prefix length.
+    pub address: IpNet,
+    /// Network interface that gets the address while the LIF is up; `None`: the host has the address already.
+    pub interface: Option<String>,
+    /// Node that it is up on when nothing is broken.
+    pub home: String,
+    /// Where it listens.
+    pub ports: LifPorts,
+}
+
+impl Record for LifRecord {
+    const TABLE: Table = Table::Lifs;
+    fn key(&self) -> String {
+        format!("{}/{}", self.vserver, self.name)
+    }
+}
+
+/// Another cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// Its name.
+    pub name: String,
+    /// Where it answers peers.
+    pub address: SocketAddr,
+    /// Its certificate, DER: the pin.
+    pub certificate: Vec<u8>,
+}
+
+impl Record for PeerRecord {
+    const TABLE: Table = Table::Peers;
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// A migration's durable record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationEntry(pub migrate::MigrationRecord);
+
+impl Record for MigrationEntry {
+    const TABLE: Table = Table::Migrations;
+    fn key(&self) -> String {
+        self.0.id.to_string()
+    }
+}
+
+/// What the cutover of a migration brought for a vserver. Secret: it holds the configuration with its keys.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRecord {
+    /// Name of the vserver.
+    pub vserver: String,
+    /// The configuration, as the source sent it.
+    #[serde(with = "base64_text")]
+    pub config: Vec<u8>,
+    /// The protocol state, as the source sent it.
+    #[serde(with = "base64_text")]
+    pub open_state: Vec<u8>,
+}
+
+impl std::fmt::Debug for AppliedRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AppliedRecord({}, ..)", self.vserver)
+    }
+}
+
+impl Record for AppliedRecord {
+    const TABLE: Table = Table::Applied;
+    fn key(&self) -> String {
+        self.vserver.clone()
+    }
+}
+
+/// Bytes as base64 text.
+mod base64_text {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(input)?;
+        STANDARD.decode(text).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,33 @@
+//! The `ferry` program under test, and the places to run it in.
+
+use std::path::PathBuf;
+
+/// The program, from the same build as the running test (`cargo build -p gateway` makes it; so does any run of the
+/// whole workspace's tests).
+///
+/// # Panics
+/// If it is not there.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("FERRY_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let path = test.parent().and_then(|deps| deps.parent()).map(|target| target.join("ferry"));
+    let path = path.filter(|path| path.exists());
+    path.expect("the program `ferry` is not built; run `cargo build -p gateway` first, or set FERRY_BIN")
+}
+
+/// The path of a tool, or `None` after saying that the test is skipped. In CI a missing tool is a failure.
+///
+/// # Panics
+/// In CI (`CI=true`), if the tool is missing.
+pub fn need_tool(name: &str, package: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.exists());
+    if found.is_none() {
+        let missing = format!("needs {name} (Debian package {package})");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
+        eprintln!("skipped: {missing}");
+    }
+    found
+}
