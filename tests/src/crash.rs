@@ -13,8 +13,9 @@ use rand::RngExt;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-/// Address space of the volumes here.
+/// Address space of the volumes here; every third has less, so that its log runs full and makes CPs come by themselves.
 pub const BYTES: u64 = 24 << 20;
+const TIGHT_BYTES: u64 = 6 << 20;
 
 /// The state after one more operation.
 struct State {
@@ -47,6 +48,7 @@ pub struct Run {
     snapshots: Vec<Kept>,
     /// Event at which a snapshot was begun, and its id, created or not.
     begun: Vec<(usize, SnapshotId)>,
+    bytes: u64,
     seed: u64,
 }
 
@@ -64,7 +66,9 @@ pub struct Effort {
 impl Run {
     /// Performs a run.
     pub fn new(seed: u64, effort: Effort) -> Result<Run, Wrong> {
-        let mut pair = Pair::new(Random::new(seed, Limits::SMALL), BYTES)?;
+        let bytes = if seed % 3 == 2 { TIGHT_BYTES } else { BYTES };
+        let mut pair = Pair::new(Random::new(seed, Limits::SMALL), bytes)?;
+        pair.may_fill = bytes == TIGHT_BYTES;
         pair.volume.flush_log().map_err(|e| e.to_string())?;
         let disk = pair.disk.clone();
         disk.settle();
@@ -74,6 +78,7 @@ impl Run {
             acknowledged: vec![(0, 1)],
             snapshots: Vec::new(),
             begun: Vec::new(),
+            bytes,
             seed,
         };
         run.push(0, &pair);
@@ -106,7 +111,7 @@ impl Run {
                 pair.volume.flush_log().map_err(|e| format!("flush_log: {e}"))?;
                 self.acknowledge();
             }
-            91..96 => {
+            91..96 if self.bytes == BYTES => {
                 pair.volume.consistency_point().map_err(|e| format!("consistency_point: {e}"))?;
                 self.acknowledge();
             }
@@ -210,7 +215,8 @@ impl Run {
             random.now();
         }
         let there = volume.snapshots();
-        let mut pair = Pair::resume(disk, volume, self.states[state].model.clone(), random, BYTES);
+        let mut pair = Pair::resume(disk, volume, self.states[state].model.clone(), random, self.bytes);
+        pair.may_fill = self.bytes == TIGHT_BYTES;
         for kept in self.snapshots.iter().filter(|kept| there.contains(&kept.snapshot)) {
             pair.snapshots.push((kept.snapshot.clone(), kept.model.clone()));
         }
