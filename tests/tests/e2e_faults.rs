@@ -1,7 +1,7 @@
 //! Either process is killed, or the link cut, in each phase of a move under load: exactly one side serves afterwards, and
 //! everything that a client was told is durable is there.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ferry_tests::faulty_move::{Owner, Side, run};
 

@@ -1,7 +1,7 @@
 //! libnfs' command line tools as clients that know nothing of Ferry: they list, copy and read, and a copy that is
 //! running when the vserver moves ends as if nothing had happened.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ferry_tests::ferry;
 use gateway::demo::node::{Node, free_port, make_vserver, peer};

@@ -1,6 +1,6 @@
 //! The README's tour, run as it stands there.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ferry_tests::ferry;
 use std::path::Path;

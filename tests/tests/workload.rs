@@ -1,6 +1,6 @@
 //! The client's workload against a server in this process: all that was promised is there, and a tree stays what it was.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ferry_tests::serve::Server;
 use gateway::client::{Client, Options};
