@@ -52,14 +52,14 @@ async fn a_copy_goes_on_while_the_vserver_moves() {
     make_vserver(&source.api, "vs", address, 256 << 20).await.unwrap();
     let limit = json!({ "write_limit_bytes_per_s": COPY_RATE });
     source.api.put("/vservers/vs/qos", limit).await.unwrap();
-    let url = |path: &str| format!("nfs://{address}{path}?nfsport={port}&mountport={port}");
+    let url = |path: &str| format!("nfs://{address}{path}?version=3&nfsport={port}&mountport={port}");
 
     let local = dir.path().join("local");
     std::fs::write(&local, content()).unwrap();
     let small = dir.path().join("small");
     std::fs::write(&small, b"hello").unwrap();
-    run_ok("nfs-cp", &[small.to_str().unwrap(), &url("/small")]).await;
-    assert_eq!(run_ok("nfs-cat", &[&url("/small")]).await, b"hello");
+    run_ok("nfs-cp", &[small.to_str().unwrap(), &url("//small")]).await;
+    assert_eq!(run_ok("nfs-cat", &[&url("//small")]).await, b"hello");
 
     let (from, to) = (local.to_str().unwrap().to_owned(), url("/data/copied"));
     let copy = tokio::spawn(async move { run("nfs-cp", &[&from, &to]).await });
@@ -82,7 +82,7 @@ async fn a_copy_goes_on_while_the_vserver_moves() {
     assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
 
     assert!(run_ok("nfs-cat", &[&url("/data/copied")]).await == content());
-    assert_eq!(run_ok("nfs-cat", &[&url("/small")]).await, b"hello");
+    assert_eq!(run_ok("nfs-cat", &[&url("//small")]).await, b"hello");
     let listing = String::from_utf8(run_ok("nfs-ls", &[&url("/data")]).await).unwrap();
     assert!(listing.contains("copied"), "{listing}");
 }
