@@ -1,8 +1,8 @@
 //! Who may import whom. The rules are the design's: crates depend one way only, protocols see neither each other nor
 //! the control plane, the control plane sees no wire types.
 
-
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
