@@ -2,6 +2,7 @@
 //! the control plane, the control plane sees no wire types.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -38,8 +38,12 @@ impl Node {
         let config = Config::parse(&text).unwrap();
         let store = Store::open(&dir.join("config.redb")).unwrap();
         let identity = peers::load_or_create_identity(&dir, "alpha").unwrap();
-        let serve: crate::cluster::ServeVserver =
-            Arc::new(|_listener, _vserver, _ports, cancel| Box::pin(async move { cancel.cancelled().await }));
+        let serve: crate::cluster::ServeVserver = Arc::new(|listener, _vserver, _ports, cancel| {
+            Box::pin(async move {
+                let _listens_until_the_end = listener;
+                cancel.cancelled().await;
+            })
+        });
         let cluster = Cluster::new(config, store, identity, serve);
         let host = Arc::new(Host::new(Arc::clone(&cluster)));
         let ports = Ports {
