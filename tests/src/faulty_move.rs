@@ -40,6 +40,9 @@ const PLAN: Plan = Plan {
     stream_pause: Duration::from_millis(50),
 };
 
+/// A load that has to be throttled.
+const HEAVY: Plan = Plan { stream_writers: 2, stream_records: 12_288, stream_pause: Duration::ZERO, ..PLAN };
+
 struct Clusters {
     dir: tempfile::TempDir,
     port: u16,
@@ -93,8 +96,12 @@ pub async fn run(side: Side, failpoint: &str) -> anyhow::Result<Owner> {
     peer(&clusters.api(Side::Source)?, &clusters.api(Side::Destination)?).await?;
     make_vserver(&clusters.api(Side::Source)?, VSERVER, address, 256 << 20).await?;
     let server = SocketAddr::from((address, clusters.port));
-    let work = Workload::start(server, "/", "/data", PLAN).await?;
-    let body = json!({ "vserver": VSERVER, "destination": "destination", "pause_target_ms": 2000 });
+    let plan = if failpoint.contains("set_write_limit") { HEAVY } else { PLAN };
+    let work = Workload::start(server, "/", "/data", plan).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A goal that the load does not meet at once, so that there are rounds and throttle steps to break in.
+    let body =
+        json!({ "vserver": VSERVER, "destination": "destination", "pause_target_ms": 20, "lag_goal_ms": 50 });
     clusters.api(Side::Source)?.post("/migrations", body).await?;
 
     let outcome = follow(&mut clusters, side, failpoint).await;

@@ -24,19 +24,20 @@ faults! {
     source_dies_in_setup: Source "source.setup.setup:exit" => ANY;
     source_dies_in_baseline: Source "source.baseline.blocks:exit" => ANY;
     source_dies_in_update: Source "source.update.blocks:exit" => ANY;
-    source_dies_in_admin_cutover: Source "source.admin_cutover.measure:exit" => ANY;
+    source_dies_throttling: Source "source.admin_cutover.set_write_limit:exit" => ANY;
     source_dies_frozen: Source "source.cutover.transfer:exit" => ANY;
     source_dies_before_the_edge: Source "source.activate.relinquish:exit" => ANY;
     source_dies_after_the_edge: Source "source.activate.activate:exit" => MOVED;
     destination_dies_in_setup: Destination "destination.setup.prepare:exit" => ANY;
     destination_dies_in_baseline: Destination "destination.baseline.blocks:exit" => ANY;
-    destination_dies_in_update: Destination "destination.update.blocks:exit" => ANY;
+    destination_dies_in_admin_cutover: Destination "destination.admin_cutover.blocks:exit" => ANY;
     destination_dies_in_cutover: Destination "destination.cutover.apply:exit" => ANY;
     destination_dies_before_it_activates: Destination "destination.activate.activate:exit" => MOVED;
-    destination_dies_after_it_activated: Destination "destination.activate.activated:exit" => MOVED;
+    destination_dies_after_it_activated: Destination "destination.completed.activated:exit" => MOVED;
+    destination_dies_in_update: Destination "destination.update.persist:exit" => ANY;
     link_cut_in_baseline: Source "source.baseline.blocks:cut" => ANY;
     link_cut_in_update: Source "source.update.blocks:cut" => ANY;
-    link_cut_in_admin_cutover: Source "source.admin_cutover.measure:cut" => ANY;
+    link_cut_in_admin_cutover: Source "source.admin_cutover.blocks:cut" => ANY;
     link_cut_in_cutover: Source "source.cutover.blocks:cut" => ANY;
     link_cut_at_the_edge: Source "source.activate.activate:cut" => MOVED;
 }
