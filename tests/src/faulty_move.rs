@@ -94,7 +94,7 @@ pub async fn run(side: Side, failpoint: &str) -> anyhow::Result<Owner> {
         clusters.start(each, Some(failpoint).filter(|_| each == side)).await?;
     }
     peer(&clusters.api(Side::Source)?, &clusters.api(Side::Destination)?).await?;
-    make_vserver(&clusters.api(Side::Source)?, VSERVER, address, 256 << 20).await?;
+    make_vserver(&clusters.api(Side::Source)?, VSERVER, address, 1 << 30).await?;
     let server = SocketAddr::from((address, clusters.port));
     let plan = if failpoint.contains("set_write_limit") { HEAVY } else { PLAN };
     let work = Workload::start(server, "/", "/data", plan).await?;
@@ -127,6 +127,10 @@ async fn follow(clusters: &mut Clusters, side: Side, failpoint: &str) -> anyhow:
                 break;
             }
             ensure!(Instant::now() < until, "the failpoint {failpoint} was never reached");
+            if let Ok(migrations) = clusters.api(Side::Source)?.get("/migrations").await {
+                let over = migrations[0]["phase"] == "completed";
+                ensure!(!over || side == Side::Destination, "the failpoint {failpoint} was never reached: {migrations}");
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         clusters.start(side, None).await?;

@@ -34,7 +34,7 @@ faults! {
     destination_dies_in_cutover: Destination "destination.cutover.apply:exit" => ANY;
     destination_dies_before_it_activates: Destination "destination.activate.activate:exit" => MOVED;
     destination_dies_after_it_activated: Destination "destination.completed.activated:exit" => MOVED;
-    destination_dies_in_update: Destination "destination.update.persist:exit" => ANY;
+    destination_dies_in_update: Destination "destination.update.blocks:exit" => ANY;
     link_cut_in_baseline: Source "source.baseline.blocks:cut" => ANY;
     link_cut_in_update: Source "source.update.blocks:cut" => ANY;
     link_cut_in_admin_cutover: Source "source.admin_cutover.blocks:cut" => ANY;

@@ -111,6 +111,7 @@ impl SourceMachine {
         let keep_from = self.record.round;
         if self.record.phase == Phase::Baseline {
             self.enter(Phase::Update, now_ms);
+            self.send(Message::Progress { phase: Phase::Update, round: self.record.round });
             self.actions.push_back(SourceAction::DropSnapshots { keep_from });
             // A baseline takes long; and the first small round shows what one costs.
             self.begin_round(now_ms);
