@@ -129,7 +129,10 @@ async fn follow(clusters: &mut Clusters, side: Side, failpoint: &str) -> anyhow:
             ensure!(Instant::now() < until, "the failpoint {failpoint} was never reached");
             if let Ok(migrations) = clusters.api(Side::Source)?.get("/migrations").await {
                 let over = migrations[0]["phase"] == "completed";
-                ensure!(!over || side == Side::Destination, "the failpoint {failpoint} was never reached: {migrations}");
+                ensure!(
+                    !over || side == Side::Destination,
+                    "the failpoint {failpoint} was never reached: {migrations}"
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -87,9 +87,20 @@ fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range
 /// Something that reached the disk.
 #[derive(Clone)]
 enum Event {
-    Write { offset: u64, data: Arc<[u8]> },
-    Discard { offset: u64, len: u64 },
+    Write {
+        offset: u64,
+        data: Arc<[u8]>,
+    },
+    Discard {
+        offset: u64,
+        len: u64,
+    },
     Flush,
+    /// A flush of what was written in this range, and of nothing else.
+    FlushRange {
+        offset: u64,
+        len: u64,
+    },
 }
 
 /// What becomes of writes that no flush covered when the power fails.
@@ -208,7 +219,22 @@ impl Event {
         match self {
             Event::Write { offset, data } => image.write(data, *offset),
             Event::Discard { offset, len } => image.discard(*offset, *len),
-            Event::Flush => {}
+            Event::Flush | Event::FlushRange { .. } => {}
+        }
+    }
+
+    fn is_flush(&self) -> bool {
+        matches!(self, Event::Flush | Event::FlushRange { .. })
+    }
+
+    /// Whether `flush` makes this durable.
+    fn is_covered_by(&self, flush: &Event) -> bool {
+        match (flush, self) {
+            (Event::Flush, _) => true,
+            (Event::FlushRange { offset, len }, Event::Write { offset: at, data }) => {
+                at >= offset && at + data.len() as u64 <= offset + len
+            }
+            _ => false,
         }
     }
 
@@ -237,6 +263,12 @@ impl fsstore::Disk for SimDisk {
         let data: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
         self.check_range(offset, data.len() as u64)?;
         self.push(Event::Write { offset, data: data.into() })
+    }
+
+    fn write_durable(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.write_at(bufs, offset)?;
+        let len = bufs.iter().map(|b| b.len() as u64).sum();
+        self.push(Event::FlushRange { offset, len })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -290,18 +322,20 @@ impl Cuts<'_> {
 
     /// Whether the next event is a flush: the moment when most is at stake.
     pub fn before_flush(&self) -> bool {
-        matches!(self.history.events.get(self.at), Some(Event::Flush))
+        self.history.events.get(self.at).is_some_and(Event::is_flush)
     }
 
     /// Moves the cut behind the next event; false at the end.
     pub fn advance(&mut self) -> bool {
         let Some(event) = self.history.events.get(self.at) else { return false };
-        if !matches!(event, Event::Flush) {
+        if !event.is_flush() {
             self.pending.push(event);
         } else if !self.broken.hits(self.at) {
-            for event in self.pending.drain(..) {
-                event.apply(&mut self.durable);
-            }
+            let pending = std::mem::take(&mut self.pending);
+            let (done, left): (Vec<&Event>, _) =
+                pending.into_iter().partition(|write| write.is_covered_by(event));
+            done.into_iter().for_each(|write| write.apply(&mut self.durable));
+            self.pending = left;
         }
         self.at += 1;
         true
