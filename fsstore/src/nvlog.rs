@@ -21,7 +21,8 @@ use crate::record::Record;
 use parking_lot::{Condvar, Mutex};
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"FERRYLOG");
 const HEAD: usize = 48;
@@ -36,7 +37,7 @@ pub(crate) struct Log {
     inner: Mutex<Inner>,
     /// The flusher has work.
     work: Condvar,
-    /// A batch is durable, or the log has failed.
+    /// A batch is written, or could not be.
     done: Condvar,
 }
 
@@ -58,6 +59,15 @@ struct Inner {
     wakers: Vec<(Lsn, Waker)>,
     fault: Option<FsError>,
     stop: bool,
+}
+
+/// Wakes a thread that waits for its record.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// One batch as found on disk.
@@ -165,12 +175,13 @@ impl Log {
             self.disk.write_durable(&slices, first * BLOCK_SIZE_U64)
         };
 
+        let mut wakers = Vec::new();
         let mut inner = self.inner.lock();
         inner.flushing = false;
         match outcome {
             Ok(()) => {
                 inner.durable_seq = seq;
-                inner.advance(lsn);
+                wakers = inner.advance(lsn);
                 if inner.pending.is_empty() {
                     payload.clear();
                     inner.pending = payload;
@@ -179,7 +190,10 @@ impl Log {
             Err(error) => inner.fail(&error.into()),
         }
         self.done.notify_all();
-        inner.fault.clone().map_or(Ok(()), Err)
+        let fault = inner.fault.clone();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        fault.map_or(Ok(()), Err)
     }
 
     fn head(&self, seq: u64, durable_seq: u64, payload: &[u8]) -> Vec<u8> {
@@ -197,8 +211,8 @@ impl Log {
 
     /// A CP made everything up to `lsn` durable.
     pub(crate) fn covered(&self, lsn: Lsn) {
-        self.inner.lock().advance(lsn);
-        self.done.notify_all();
+        let wakers = self.inner.lock().advance(lsn);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// The volume has failed: whoever waits gets the error.
@@ -225,16 +239,15 @@ impl Log {
         None
     }
 
-    /// Waits until `lsn` is durable.
+    /// Waits until `lsn` is durable. Each waiter is woken when its own record is: a crowd that is woken with every
+    /// batch, most of it in vain, costs more than the flush.
     pub(crate) fn wait_durable(&self, lsn: Lsn) -> Result<()> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         loop {
-            if let Some(outcome) = self.poll_durable(lsn, None) {
+            if let Some(outcome) = self.poll_durable(lsn, Some(&waker)) {
                 return outcome;
             }
-            let mut inner = self.inner.lock();
-            if inner.durable < lsn && inner.fault.is_none() {
-                self.done.wait(&mut inner);
-            }
+            thread::park();
         }
     }
 
@@ -275,12 +288,11 @@ impl Inner {
             && (self.wanted > self.durable || self.pending.len() >= LAZY_BYTES)
     }
 
-    fn advance(&mut self, lsn: Lsn) {
+    /// Gives those to wake, which the caller does without the lock.
+    fn advance(&mut self, lsn: Lsn) -> Vec<Waker> {
         self.durable = self.durable.max(lsn);
         let durable = self.durable;
-        for (_, waker) in self.wakers.extract_if(.., |(wanted, _)| *wanted <= durable) {
-            waker.wake();
-        }
+        self.wakers.extract_if(.., |(wanted, _)| *wanted <= durable).map(|(_, waker)| waker).collect()
     }
 
     fn fail(&mut self, fault: &FsError) {

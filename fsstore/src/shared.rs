@@ -106,7 +106,7 @@ impl Shared {
     }
 
     /// Whether the log and the dirty set have room for an operation of about `bytes` in the log.
-    fn has_room(&self, st: &State, bytes: usize) -> bool {
+    pub(crate) fn has_room(&self, st: &State, bytes: usize) -> bool {
         let dirty = (st.ledger.dirty_blocks + st.frozen_blocks) * BLOCK_SIZE_U64;
         dirty < 2 * self.tuning.dirty_bytes && self.log.fits(bytes)
     }
@@ -128,11 +128,6 @@ impl Shared {
             // What is pending in memory counts against the new half too.
             self.log.flush_once()?;
         }
-    }
-
-    /// Whether there is room, asked again under the lock that the operation holds.
-    pub(crate) fn still_has_room(&self, st: &State, bytes: usize) -> bool {
-        self.has_room(st, bytes)
     }
 
     /// Starts a CP when the log half or the dirty set is half full.

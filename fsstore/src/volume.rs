@@ -197,10 +197,10 @@ impl Volume {
     /// # Errors
     /// Those of [`FsError`] that the operation can have; nothing has changed then.
     pub fn execute(&self, cx: &Context, op: Op) -> Result<Done> {
-        let generation = self.shared.state.read().generation;
         match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
+                let generation = self.shared.state.read().generation;
                 self.shared.checkpoint_past(generation)?;
                 self.try_execute(cx, &op)
             }
@@ -236,14 +236,15 @@ impl Volume {
             _ => (RECORD_OVERHEAD, ops::cost(op)),
         };
         let mut st = loop {
-            shared.wait_for_room(bytes)?;
             let st = shared.state.write();
             if st.fault.is_some() {
                 return Err(FsError::ReadOnly);
             }
-            if shared.still_has_room(&st, bytes) {
+            if shared.has_room(&st, bytes) {
                 break st;
             }
+            drop(st);
+            shared.wait_for_room(bytes)?;
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;

@@ -51,7 +51,8 @@ impl Progress {
         }
         for step in status["throttle_steps"].as_array().into_iter().flatten().skip(last.steps) {
             last.steps += 1;
-            self.say(&format!("  {:<14} {}", "throttle", step["reason"].as_str().unwrap_or_default()));
+            let what = if step["limit_bytes_per_s"].is_u64() { "throttle" } else { "unthrottled" };
+            self.say(&format!("  {what:<14} {}", step["reason"].as_str().unwrap_or_default()));
         }
         let acked = mib(work.seen.bytes.load(Ordering::Relaxed));
         let predicted = status["predicted_pause_ms"].as_u64().map_or("-".to_owned(), |ms| format!("{ms} ms"));
