@@ -9,16 +9,19 @@ use crate::store::Store;
 use crate::{metrics, nfs3, peers, portmap};
 use anyhow::Context;
 use migrate::{Failpoints, Migrator, Ports};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long open admin requests may take when the node stops.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts to get a LIF's UDP port.
+const DATAGRAM_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -118,8 +121,37 @@ impl Node {
 fn serve_nfs() -> ServeVserver {
     Arc::new(|listener, vserver, ports, cancel| {
         let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
-        Box::pin(nfs3::serve(listener, vserver, ports, cancel))
+        let address = listener.local_addr().ok().filter(|address| address.port() == ports.portmap);
+        let serving = nfs3::serve(listener, vserver, ports, cancel.clone());
+        Box::pin(async move {
+            match address {
+                Some(address) => drop(tokio::join!(serving, answer_datagrams(address, ports, cancel))),
+                None => serving.await,
+            }
+        })
     })
+}
+
+/// Portmap over UDP beside the listener at `address`. Another program may hold just that UDP port, be it for a
+/// moment; clients that ask over TCP must not suffer from it, so the LIF is up without and this tries again.
+async fn answer_datagrams(address: SocketAddr, ports: portmap::Ports, cancel: CancellationToken) {
+    let bind = async {
+        let mut told = false;
+        loop {
+            match UdpSocket::bind(address).await {
+                Ok(socket) => return socket,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(%address, %error, "no portmap over UDP for now");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(DATAGRAM_PAUSE).await;
+        }
+    };
+    let Some(socket) = cancel.run_until_cancelled(bind).await else { return };
+    if let Err(error) = portmap::serve_udp(socket, ports, cancel.clone()).await {
+        tracing::warn!(%address, %error, "portmap over UDP ended");
+    }
 }
 
 /// Tests make migrations fail at named places; nobody else sets this variable.
@@ -129,7 +161,7 @@ fn failpoints() -> anyhow::Result<Failpoints> {
     Failpoints::parse(&text).map_err(|part| anyhow::anyhow!("FERRY_FAILPOINT: `{part}` makes no sense"))
 }
 
-async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {key} = \"{address}\""))
 }
 
@@ -160,4 +192,46 @@ fn prepare_data_dir(config: &Config) -> anyhow::Result<std::fs::File> {
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .with_context(|| format!("another node is running in {}", config.data_dir.display()))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::HandleKey;
+    use crate::store::LifPorts;
+    use crate::vserver::Vserver;
+
+    /// PMAPPROC_GETPORT for NFS version 3 over TCP, with AUTH_NONE.
+    const GETPORT: [u32; 14] = [7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0];
+
+    #[tokio::test]
+    async fn a_lif_answers_portmap_over_udp_once_the_port_is_free() {
+        let listener = TcpListener::bind("127.91.3.9:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let taken = UdpSocket::bind(address).await.unwrap();
+        let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
+        let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port() };
+        let cancel = CancellationToken::new();
+        let serving = tokio::spawn(serve_nfs()(listener, vserver, ports, cancel.clone()));
+        // TCP does not wait for UDP.
+        tokio::net::TcpStream::connect(address).await.unwrap();
+        drop(taken);
+        let client = UdpSocket::bind("127.91.3.9:0").await.unwrap();
+        let question: Vec<u8> = GETPORT.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let mut answer = [0; 64];
+        let asking = async {
+            loop {
+                client.send_to(&question, address).await.unwrap();
+                let patience = Duration::from_millis(100);
+                if let Ok(Ok(len)) = tokio::time::timeout(patience, client.recv(&mut answer)).await {
+                    return len;
+                }
+            }
+        };
+        let len = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap();
+        assert_eq!(answer[..len].last_chunk(), Some(&2049_u32.to_be_bytes()));
+        cancel.cancel();
+        serving.await.unwrap();
+        UdpSocket::bind(address).await.unwrap();
+    }
 }

@@ -1,14 +1,18 @@
 //! Addresses on network interfaces, through rtnetlink. Needs CAP_NET_ADMIN; loopback LIFs never come here.
 
+use super::announce::Link;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use std::io;
 
 /// An address that was added here, and so is to be removed here.
 #[derive(Debug)]
 pub(super) struct Added {
     message: AddressMessage,
+    /// Where its neighbours are, if that is an Ethernet.
+    pub(super) link: Option<Link>,
 }
 
 fn other(error: impl std::fmt::Display) -> io::Error {
@@ -34,11 +38,23 @@ pub(super) async fn add(address: IpNet, interface: &str) -> io::Result<Added> {
         }
         let message = request.message_mut().clone();
         request.execute().await.map_err(other)?;
-        Ok(Added { message })
+        Ok(Added { message, link: ethernet(&link) })
     }
     .await;
     connection.abort();
     result
+}
+
+/// The link, if it has neighbours that resolve addresses to Ethernet addresses.
+fn ethernet(link: &LinkMessage) -> Option<Link> {
+    if link.header.link_layer_type != LinkLayerType::Ether || link.header.flags.contains(LinkFlags::Noarp) {
+        return None;
+    }
+    let mac = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(mac) => mac.as_slice().try_into().ok(),
+        _ => None,
+    })?;
+    Some(Link { index: link.header.index, mac })
 }
 
 /// Takes it off again.

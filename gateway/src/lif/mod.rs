@@ -3,6 +3,7 @@
 //! What is served on the listeners is the caller's: this file knows no protocol. It changes no records.
 
 mod address;
+mod announce;
 
 use crate::store::LifRecord;
 use std::collections::BTreeSet;
@@ -66,6 +67,7 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct LifUp {
     cancel: CancellationToken,
+    /// What serves the listeners, and what announces the address.
     servers: Vec<JoinHandle<()>>,
     added: Option<address::Added>,
 }
@@ -104,6 +106,10 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
                 return Err(LifError::Bind { address, error });
             }
         }
+    }
+    // Only now: whoever is led here finds somebody who listens.
+    if let Some(link) = up.added.as_ref().and_then(|added| added.link) {
+        up.servers.push(tokio::spawn(announce::announce(ip, link, up.cancel.clone())));
     }
     tracing::info!(vserver = lif.vserver, lif = lif.name, address = %ip, "LIF up");
     Ok(up)
