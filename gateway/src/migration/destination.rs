@@ -175,7 +175,7 @@ fn check_taken(record: &VserverRecord, placeholder: &Placeholder) -> Result<()> 
         OwnershipState::Placeholder { migration, .. } if *migration == placeholder.id.0 => Ok(()),
         OwnershipState::Relinquished { to } => Err(ClusterError::Conflict(format!(
             "the destination still has the copy of vserver `{0}` from before it moved to `{to}`; remove it there with \
-             `ferry migrate cleanup {0}`, then resume or start again",
+             `ferry migrate cleanup {0}`, then here: `ferry migrate resume {0}`",
             record.name
         ))),
         state => Err(ClusterError::Conflict(format!(
