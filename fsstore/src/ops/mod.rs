@@ -14,7 +14,7 @@ use crate::error::{FsError, Result};
 use crate::ids::{FileId, Lsn};
 use crate::inode::Inode;
 use crate::io::Io;
-use crate::op::{Change, Context, Done, Op, PreAttr};
+use crate::op::{Attr, Change, Context, Done, Op, PreAttr};
 use crate::record::{Act, Record};
 use crate::state::State;
 use std::sync::Arc;
@@ -34,13 +34,14 @@ pub(crate) struct Plan {
 struct Seen {
     id: FileId,
     before: Option<PreAttr>,
-    /// Kept for a file that the operation frees.
-    last: Option<Arc<Inode>>,
+    /// For a file that the operation frees. Not the inode itself: while anybody holds that, the change of its tree
+    /// has to copy every index page on its way.
+    last: Option<Attr>,
 }
 
 impl Seen {
     fn old(inode: &Arc<Inode>) -> Seen {
-        Seen { id: inode.id(), before: Some(inode.pre_attr()), last: Some(inode.clone()) }
+        Seen { id: inode.id(), before: Some(inode.pre_attr()), last: Some(inode.attr()) }
     }
 
     fn new(id: FileId) -> Seen {
@@ -101,7 +102,7 @@ pub(crate) fn outcome(st: &mut State, io: &Io, plan: Plan) -> Result<Done> {
             Ok(inode) if inode.kind.is_some() && inode.generation == seen.id.generation => inode.attr(),
             _ => {
                 let last = seen.last.ok_or(FsError::Stale)?;
-                crate::op::Attr { nlink: 0, ..last.attr() }
+                Attr { nlink: 0, ..last }
             }
         };
         Ok(Change { before: seen.before, after })
