@@ -3,7 +3,6 @@
 mod golden;
 mod lifecycle;
 mod malformed;
-mod outside;
 mod procedures;
 
 use super::procedures::*;
