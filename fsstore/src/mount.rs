@@ -154,7 +154,6 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         pins: Arc::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
-        room: Condvar::new(),
     })
 }
 

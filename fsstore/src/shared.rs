@@ -45,8 +45,6 @@ pub(crate) struct Shared {
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,
-    /// A CP has made room (waited on with `cp_signal`).
-    pub(crate) room: Condvar,
 }
 
 /// Orders for the CP thread.
@@ -66,7 +64,6 @@ impl Shared {
         }
         drop(st);
         self.log.fail(error);
-        self.room.notify_all();
     }
 
     /// Asks the CP thread for a CP.
@@ -90,9 +87,6 @@ impl Shared {
             }
             // An error is latched; the next operation reports it.
             let _ = self.checkpoint(&mut self.committed.lock(), &TableChange::Keep);
-            // With the signal's lock, so that nobody misses it between a look and the wait.
-            drop(self.cp_signal.lock());
-            self.room.notify_all();
         }
     }
 

@@ -212,7 +212,6 @@ impl Shared {
         *self.snaps.write() = committed.snaps.clone();
         self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
         self.log.covered(frozen.image.lsn);
-        self.room.notify_all();
         Ok(())
     }
 }
