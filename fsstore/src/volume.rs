@@ -139,8 +139,9 @@ impl Volume {
         let mut threads = Vec::new();
         if shared.tuning.threads {
             let (log, cps) = (shared.clone(), shared.clone());
-            threads.push(thread::spawn(move || log.log.run(|error| log.latch(error))));
-            threads.push(thread::spawn(move || cps.run_cps()));
+            let run_log = move || log.log.run(|error| log.latch(error));
+            threads.push(spawn("ferry-nvlog", run_log));
+            threads.push(spawn("ferry-cp", move || cps.run_cps()));
         }
         Arc::new(Volume { shared, threads: Mutex::new(threads) })
     }
@@ -564,6 +565,14 @@ impl Volume {
     pub fn bytes_changed_since(&self, base: SnapshotId) -> Result<u64> {
         self.shared.bytes_changed_since(base)
     }
+}
+
+/// A thread by its name, as `top` and `perf` show it.
+///
+/// # Panics
+/// Where the host has no more threads: a volume can't run without its own.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).expect("the host gives a thread")
 }
 
 /// An entry taken out of a directory.
