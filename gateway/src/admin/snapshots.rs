@@ -2,10 +2,11 @@
 
 use super::AdminState;
 use super::problem::{Body, Path, Problem, Query, Reply};
-use crate::cluster::{SnapshotDiff, SnapshotView};
+use crate::cluster::{ChangeView, Restore, SnapshotDiff, SnapshotView};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -13,6 +14,12 @@ use serde::Deserialize;
 struct NewSnapshot {
     /// Name, unique in the volume.
     name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangesQuery {
+    base: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,10 +33,12 @@ pub(super) fn routes() -> axum::Router<AdminState> {
         .route("/vservers/{vserver}/volumes/{volume}/snapshots", get(list).post(create))
         .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}", get(show).delete(remove))
         .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/diff", get(diff))
+        .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/changes", get(changes))
+        .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/restore", post(restore))
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, create, show, remove, diff))]
+#[openapi(paths(list, create, show, remove, diff, changes, restore))]
 pub(super) struct Api;
 
 #[utoipa::path(get, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshots",
@@ -84,4 +93,44 @@ async fn diff(
     Query(query): Query<DiffQuery>,
 ) -> Reply<SnapshotDiff> {
     Ok(Body(state.cluster.snapshot_diff(&vserver, &volume, query.base, &snapshot).await?))
+}
+
+/// What changed since the snapshot `base`: one JSON object per line, as it is found. If it can't be read to its end, the last
+/// line is a problem document.
+#[utoipa::path(get, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/changes",
+    params(("vserver" = String, Path), ("volume" = String, Path), ("snapshot" = String, Path),
+        ("base" = String, Query)),
+    responses((status = 200, body = ChangeView, content_type = "application/x-ndjson"), (status = 404, body = Problem)))]
+async fn changes(
+    State(state): State<AdminState>,
+    Path((vserver, volume, snapshot)): Path<(String, String, String)>,
+    Query(query): Query<ChangesQuery>,
+) -> Result<Response, Problem> {
+    let queue = state.cluster.snapshot_changes(&vserver, &volume, &query.base, &snapshot)?;
+    let lines = futures_util::stream::unfold(queue, |mut queue| async move {
+        let line = match queue.recv().await? {
+            Ok(change) => serde_json::to_vec(&change),
+            Err(error) => serde_json::to_vec(&Problem::from(error)),
+        };
+        let line = line.map(|mut line| {
+            line.push(b'\n');
+            line
+        });
+        Some((line, queue))
+    });
+    let kind = [(axum::http::header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+}
+
+#[utoipa::path(post, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/restore",
+    params(("vserver" = String, Path), ("volume" = String, Path), ("snapshot" = String, Path)),
+    request_body = Restore,
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn restore(
+    State(state): State<AdminState>,
+    Path((vserver, volume, snapshot)): Path<(String, String, String)>,
+    Body(what): Body<Restore>,
+) -> Result<StatusCode, Problem> {
+    state.cluster.restore_snapshot(&vserver, &volume, &snapshot, what).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -284,3 +284,56 @@ async fn the_description_names_every_path() {
         assert!(api["paths"].get(format!("/api/v1{path}")).is_some(), "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_compared_and_brought_back() {
+    use fsstore::{Context, CreateHow, FsError, Op, ROOT, SetAttrs, Time};
+    let node = Node::with_vserver().await;
+    let volume = node.state.cluster.mounted("vs", "data").unwrap();
+    let cx = Context::root(Time { secs: 5, nanos: 0 });
+    let write = |name: &'static str, text: &'static str| {
+        let how = CreateHow::Unchecked(SetAttrs { size: Some(0), ..SetAttrs::default() });
+        let made = volume.execute(&cx, Op::Create { dir: ROOT, name: name.into(), how }).unwrap();
+        let op = Op::Write { file: made.object.after.id, offset: 0, data: text.into() };
+        volume.execute(&cx, op).unwrap();
+    };
+    let text = |name: &str| -> Result<String, FsError> {
+        let file = volume.lookup(&cx, ROOT, name.as_bytes())?.id;
+        let data = volume.read(&cx, file, 0, 100)?.data;
+        Ok(String::from_utf8_lossy(&data).into_owned())
+    };
+    let snapshots = "/vservers/vs/volumes/data/snapshots";
+    write("kept", "one");
+    write("lost", "two");
+    node.make(snapshots, json!({"name": "monday"})).await;
+    write("kept", "other");
+    volume.execute(&cx, Op::Remove { dir: ROOT, name: "lost".into() }).unwrap();
+    write("new", "three");
+    node.make(snapshots, json!({"name": "tuesday"})).await;
+
+    let request = Request::builder()
+        .uri(format!("/api/v1{snapshots}/tuesday/changes?base=monday"))
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+        .body(Body::empty())
+        .unwrap();
+    let answer = axum::body::to_bytes(node.raw(request).await.into_body(), 1 << 20).await.unwrap();
+    let mut lines: Vec<_> = answer
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+        .map(|line| format!("{} {}", line["change"].as_str().unwrap(), line["path"].as_str().unwrap()))
+        .collect();
+    lines.sort();
+    assert_eq!(lines, ["created /new", "deleted /lost", "modified /kept"]);
+
+    let restore = |name: &str| format!("{snapshots}/{name}/restore");
+    assert_eq!(node.ask("POST", &restore("monday"), Some(json!({"path": "/lost"}))).await.0, 204);
+    assert_eq!((text("lost").unwrap(), text("kept").unwrap()), ("two".to_owned(), "other".to_owned()));
+    assert_eq!(node.ask("POST", &restore("monday"), Some(json!({"path": "/none"}))).await.0, 404);
+    assert_eq!(node.ask("POST", &restore("monday"), Some(json!({"path": "/"}))).await.0, 400);
+    assert_eq!(node.ask("POST", &restore("sunday"), Some(json!({}))).await.0, 404);
+    assert_eq!(node.ask("POST", &restore("monday"), Some(json!({}))).await.0, 204);
+    assert_eq!((text("lost").unwrap(), text("kept").unwrap()), ("two".to_owned(), "one".to_owned()));
+    assert_eq!(text("new"), Err(FsError::NotFound));
+    assert_eq!(node.get(snapshots).await.as_array().unwrap().len(), 2);
+}

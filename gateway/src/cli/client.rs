@@ -97,6 +97,23 @@ impl Client {
         }
     }
 
+    /// Reads an answer of one JSON object per line, as it comes.
+    pub(super) fn lines(&self, path: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<()> {
+        let response = self.send("GET", path, None, None)?;
+        if !response.status().is_success() {
+            self.get(path)?;
+            bail!("{} has no such list", self.server);
+        }
+        for line in BufReader::new(response.into_body().into_reader()).lines() {
+            let value: Value = serde_json::from_str(&line.context("the node went away")?)?;
+            if let Some(detail) = value.get("detail").and_then(Value::as_str) {
+                bail!("{detail}");
+            }
+            see(&value);
+        }
+        Ok(())
+    }
+
     fn send(
         &self,
         method: &str,

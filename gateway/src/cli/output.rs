@@ -24,6 +24,22 @@ impl Output {
         }
     }
 
+    /// Prints one change between two snapshots: a line for people, a line of JSON for programs.
+    pub(super) fn print_change(self, change: &Value) {
+        if self == Output::Json {
+            println!("{change}");
+            return;
+        }
+        let field = |name: &str| change.get(name).map_or_else(String::new, text);
+        let from = change.get("from").map_or_else(String::new, |from| format!("  (was {})", text(from)));
+        let ranges = change.get("ranges").and_then(Value::as_array).map_or(0, |ranges| {
+            let len = |range: &Value| range.get(1)?.as_u64()?.checked_sub(range.get(0)?.as_u64()?);
+            ranges.iter().filter_map(len).sum::<u64>()
+        });
+        let bytes = if ranges > 0 { format!("  ({})", human_bytes(ranges)) } else { String::new() };
+        println!("{:<10}  {}{from}{bytes}", field("change"), field("path"));
+    }
+
     /// Prints what was done; nothing for programs, which have the exit status.
     pub(super) fn done(self, text: &str) {
         if self == Output::Table {

@@ -48,17 +48,42 @@ pub enum SnapshotCommand {
         /// Name
         name: String,
     },
-    /// Say how much of a snapshot is not in an older one
-    #[command(after_help = "Example:\n  ferry snapshot diff vs1 home tuesday --base monday")]
+    /// List what changed between two snapshots, by path
+    #[command(after_help = "Examples:\n  ferry snapshot diff vs1 home monday tuesday\n  \
+                            ferry snapshot diff vs1 home monday tuesday --output json | backup-those-files\n  \
+                            ferry snapshot diff vs1 home monday tuesday --blocks\n\n\
+                            With --output json each change is one line of JSON; modified files have their ranges of bytes.")]
     Diff {
         #[command(flatten)]
         #[allow(missing_docs)]
         of: Of,
+        /// The older snapshot
+        base: String,
         /// The newer snapshot
         name: String,
-        /// The older snapshot [default: nothing]
+        /// Only say how many bytes of blocks differ
         #[arg(long)]
-        base: Option<String>,
+        blocks: bool,
+    },
+    /// Bring the volume, or one file, back to what it was
+    #[command(
+        after_help = "Examples:\n  ferry snapshot restore vs1 home monday --path /reports/2026.ods\n  \
+                            ferry snapshot restore vs1 home monday --yes\n\n\
+                            A file's blocks are shared with the snapshot, not copied. A restored volume keeps all its \
+                            snapshots; what was written since the last one is lost."
+    )]
+    Restore {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        of: Of,
+        /// Snapshot
+        name: String,
+        /// A regular file, by its path in the volume [default: the whole volume]
+        #[arg(long)]
+        path: Option<String>,
+        /// Restore the whole volume without being asked again
+        #[arg(long, conflicts_with = "path")]
+        yes: bool,
     },
     /// Let one go
     Delete {
@@ -83,9 +108,25 @@ pub(super) fn run(command: SnapshotCommand, client: &Client, output: Output) -> 
         SnapshotCommand::Show { of, name } => {
             output.print(&client.get(&format!("{}/{}", path(&of), segment(&name)))?, COLUMNS);
         }
-        SnapshotCommand::Diff { of, name, base } => {
-            let query = base.map(|base| format!("?base={}", segment(&base))).unwrap_or_default();
-            output.print(&client.get(&format!("{}/{}/diff{query}", path(&of), segment(&name)))?, COLUMNS);
+        SnapshotCommand::Diff { of, base, name, blocks } => {
+            let what = if blocks { "diff" } else { "changes" };
+            let url = format!("{}/{}/{what}?base={}", path(&of), segment(&name), segment(&base));
+            if blocks {
+                output.print(&client.get(&url)?, COLUMNS);
+            } else {
+                client.lines(&url, |line| output.print_change(line))?;
+            }
+        }
+        SnapshotCommand::Restore { of, name, path: file, yes } => {
+            if file.is_none() && !yes {
+                anyhow::bail!(
+                    "this takes the whole volume back to {name}, and what was written since is lost; \
+                     say --yes, or name a file with --path"
+                );
+            }
+            let body = json!({ "path": file });
+            client.post(&format!("{}/{}/restore", path(&of), segment(&name)), &body)?;
+            output.done(&format!("{} is as in {name}", file.as_deref().unwrap_or(&of.volume)));
         }
         SnapshotCommand::Delete { of, name } => {
             client.delete(&format!("{}/{}", path(&of), segment(&name)))?;

@@ -17,7 +17,7 @@ pub use checkpoint::run_checkpoints;
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
 pub use served::Served;
-pub use snapshots::{SnapshotDiff, SnapshotView};
+pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};
 pub use volumes::{NewVolume, VolumePatch, VolumeView};
 pub use vservers::VserverView;
 

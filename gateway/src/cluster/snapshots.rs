@@ -1,9 +1,14 @@
 //! Snapshots of mounted volumes.
 
 use super::{Cluster, ClusterError, Result, blocking, now};
-use fsstore::{BLOCK_SIZE_U64, Snapshot, Volume};
-use serde::Serialize;
+use fsstore::{
+    BLOCK_SIZE_U64, ChangeKind, Context, CpNumber, CreateHow, FileId, FileKind, FsError, Op, PathChange,
+    ROOT, SetAttrs, Snapshot, Volume, root_of,
+};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// A snapshot as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -27,6 +32,115 @@ pub struct SnapshotDiff {
     pub bytes: u64,
     /// Runs that those blocks form.
     pub runs: u64,
+}
+
+/// One difference between two snapshots.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ChangeView {
+    /// `created`, `deleted`, `renamed`, `linked` or `unlinked` (one name more or less of a file that was and is there),
+    /// `modified` (other content) or `attributes` (mode, owner, group, times).
+    pub change: &'static str,
+    /// Where: in the newer snapshot, for what is gone in the older. Bytes that are no UTF-8 are replaced. Missing for a file
+    /// of several names whose newest was removed.
+    pub path: Option<String>,
+    /// For a rename: where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Inode number.
+    pub inode: u64,
+    /// `file`, `directory`, `symlink` or `special`.
+    pub kind: &'static str,
+    /// Size in bytes; 0 for what is gone.
+    pub size: u64,
+    /// For other content: ranges of bytes, first and one past the last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<[u64; 2]>,
+}
+
+impl From<PathChange> for ChangeView {
+    fn from(change: PathChange) -> Self {
+        let text = |path: bytes::Bytes| String::from_utf8_lossy(&path).into_owned();
+        ChangeView {
+            change: match change.change {
+                ChangeKind::Created => "created",
+                ChangeKind::Deleted => "deleted",
+                ChangeKind::Linked => "linked",
+                ChangeKind::Unlinked => "unlinked",
+                ChangeKind::Renamed => "renamed",
+                ChangeKind::Modified => "modified",
+                ChangeKind::Attributes => "attributes",
+            },
+            path: change.path.map(text),
+            from: change.from.map(text),
+            inode: change.file.ino.0,
+            kind: match change.kind {
+                FileKind::File => "file",
+                FileKind::Dir => "directory",
+                FileKind::Symlink => "symlink",
+                _ => "special",
+            },
+            size: change.size,
+            ranges: change.ranges.into_iter().map(|range| [range.start, range.end]).collect(),
+        }
+    }
+}
+
+/// What to bring back.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// A regular file, by its path in the volume. Missing: the whole volume.
+    pub path: Option<String>,
+}
+
+/// Changes that wait for a slow reader.
+const CHANGES_AHEAD: usize = 64;
+
+fn walk(volume: &Volume, root: FileId, path: &str) -> Result<FileId> {
+    let cx = Context::root(now());
+    let mut at = root;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        at = match volume.lookup(&cx, at, name.as_bytes()) {
+            Ok(attr) => attr.id,
+            Err(FsError::NotFound | FsError::NotDir) => return Err(ClusterError::not_found("path", path)),
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(at)
+}
+
+/// Brings one file back, into a new file where it was removed. Its blocks are shared with the snapshot, not copied.
+fn restore_file(volume: &Volume, snapshot: &Snapshot, path: &str) -> Result<()> {
+    let path = path.trim_end_matches('/');
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let from = walk(volume, root_of(snapshot.id), path)?;
+    let kind = volume.getattr(from)?.kind;
+    if kind != FileKind::File {
+        return Err(ClusterError::Invalid(format!(
+            "`{path}` is no regular file; a directory can be copied out of .snapshot/{}",
+            snapshot.name
+        )));
+    }
+    let cx = Context::root(now());
+    let dir = walk(volume, ROOT, dir)?;
+    let how = CreateHow::Unchecked(SetAttrs { mode: Some(0o600), ..SetAttrs::default() });
+    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
+    let to = volume.execute(&cx, Op::Create { dir, name, how })?.object.after;
+    if to.kind != FileKind::File {
+        return Err(ClusterError::Conflict(format!(
+            "`{path}` is something else than a file now; move it away"
+        )));
+    }
+    let done = match volume.execute(&cx, Op::CloneFile { from, to: to.id }) {
+        Err(FsError::Invalid) => {
+            return Err(ClusterError::Invalid(format!(
+                "`{path}` is over 1 GiB; copy it out of .snapshot/{}",
+                snapshot.name
+            )));
+        }
+        done => done?,
+    };
+    Ok(volume.wait_durable(done.lsn)?)
 }
 
 impl From<Snapshot> for SnapshotView {
@@ -90,6 +204,60 @@ impl Cluster {
         }
         let (mounted, name) = (self.mounted(vserver, volume)?, name.to_owned());
         blocking(move || Ok(mounted.snapshot_delete(find(&mounted, &name)?.id)?)).await
+    }
+
+    /// Brings a volume, or one file, back to what it was. Clients see it at once; what was made since is stale for them.
+    ///
+    /// # Errors
+    /// Unknown names, a vserver that is migrating, something else than a regular file, a full volume.
+    pub async fn restore_snapshot(
+        &self,
+        vserver: &str,
+        volume: &str,
+        name: &str,
+        what: Restore,
+    ) -> Result<()> {
+        let _guard = self.lock(vserver).await;
+        self.record_to_change(vserver)?;
+        let (mounted, name) = (self.mounted(vserver, volume)?, name.to_owned());
+        blocking(move || {
+            let snapshot = find(&mounted, &name)?;
+            match what.path {
+                Some(path) => restore_file(&mounted, &snapshot, &path),
+                None => Ok(mounted.snapshot_restore(snapshot.id).map(|_: CpNumber| ())?),
+            }
+        })
+        .await
+    }
+
+    /// What changed from snapshot `base` to `to`, by path, as it is found. The channel ends with the last change; an
+    /// error comes in its place.
+    ///
+    /// # Errors
+    /// Unknown names.
+    pub fn snapshot_changes(
+        &self,
+        vserver: &str,
+        volume: &str,
+        base: &str,
+        to: &str,
+    ) -> Result<mpsc::Receiver<Result<ChangeView>>> {
+        let mounted = self.mounted(vserver, volume)?;
+        let (base, to) = (find(&mounted, base)?.id, find(&mounted, to)?.id);
+        let (changes, queue) = mpsc::channel(CHANGES_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            let told = mounted.changes(base, to, &mut |change| {
+                // Nobody listens any more: stop.
+                match changes.blocking_send(Ok(change.into())) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            });
+            if let Err(error) = told {
+                let _ = changes.blocking_send(Err(error.into()));
+            }
+        });
+        Ok(queue)
     }
 
     /// How much of snapshot `to` is not in `base`; without a base, how much it holds.
