@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use ferry_tests::pair::Pair;
-use ferry_tests::random::{Limits, Random, for_each_seed};
+use ferry_tests::random::{Limits, Random};
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::verify::{Wrong, list, root, verify};
 use fsstore::{Context, Cookie, CreateHow, FsError, Op, ROOT, SetAttrs, Time};
 
