@@ -7,6 +7,9 @@ mod directory;
 mod disk;
 mod error;
 mod fsinfo;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 mod inode;
 mod io;
@@ -25,7 +28,7 @@ mod tree;
 mod volume;
 mod walloc;
 
-pub use disk::{Disk, FileDisk};
+pub use disk::{Disk, FileDisk, NotBlank};
 pub use error::{FsError, Result};
 pub use ids::*;
 pub use op::*;

@@ -344,13 +344,28 @@ fn read_batch(
     if sum != checksum(&bytes[..HEAD - 8]) ^ checksum(payload).rotate_left(1) {
         return Ok(None);
     }
+    let records = decode_records(payload)
+        .ok_or_else(|| FsError::Format(format!("log batch {seq} holds a malformed record")))?;
+    Ok(Some((Batch { seq, durable_seq, records }, blocks)))
+}
+
+/// Makes the checksum of the batch at the start of `bytes` right, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fix_checksum(bytes: &mut [u8]) {
+    let mut input = Reader::new(&bytes[32..36]);
+    let len = input.u32() as usize;
+    if let Some(payload) = bytes[HEAD..].get(..len) {
+        let sum = checksum(&bytes[..HEAD - 8]) ^ checksum(payload).rotate_left(1);
+        bytes[HEAD - 8..HEAD].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+/// The records of a batch; `None` if one is malformed.
+pub(crate) fn decode_records(payload: &[u8]) -> Option<Vec<Record>> {
     let mut input = Reader::new(payload);
     let mut records = Vec::new();
     while !input.is_empty() {
-        let record = Record::decode(&mut input);
-        records.push(
-            record.ok_or_else(|| FsError::Format(format!("log batch {seq} holds a malformed record")))?,
-        );
+        records.push(Record::decode(&mut input)?);
     }
-    Ok(Some((Batch { seq, durable_seq, records }, blocks)))
+    Some(records)
 }

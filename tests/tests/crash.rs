@@ -34,7 +34,10 @@ fn is_caught(broken: BrokenFlush) {
         .filter_map(|seed| Some((seed, Run::new(seed, effort).unwrap().check(broken, effort).err()?)))
         .collect();
     let (seed, wrong) = violations.first().unwrap_or_else(|| panic!("{broken:?} is not noticed"));
-    eprintln!("{broken:?} is noticed in {} of {CASES_MAX} cases, e.g. {seed}: {wrong:.300}", violations.len());
+    eprintln!(
+        "{broken:?} is noticed in {} of {CASES_MAX} cases, e.g. {seed}: {wrong:.300}",
+        violations.len()
+    );
 }
 
 /// The test above would notice a store, or a disk, that does not flush.

@@ -90,7 +90,8 @@ impl Run {
         if !go_on {
             return Ok(1);
         }
-        let next = self.go_on(cuts.at(), disk, volume, state, before).map_err(|e| format!("going on: {e}"))?;
+        let next =
+            self.go_on(cuts.at(), disk, volume, state, before).map_err(|e| format!("going on: {e}"))?;
         // Cuts of a broken disk's run are made with an honest disk from here on.
         Ok(1 + next.check(BrokenFlush::None, Effort::AFTER_CRASH).map_err(|e| format!("going on: {e}"))?)
     }
