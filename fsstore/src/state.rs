@@ -120,7 +120,7 @@ impl State {
             Ok(())
         })?;
         self.free_ino = ino;
-        self.files -= 1;
+        self.files = self.files.saturating_sub(1);
         Ok(())
     }
 
