@@ -124,7 +124,7 @@ pub fn directory(bytes: &[u8]) {
         known.push((entry.key, entry.name.to_vec()));
         if known.len() < 64 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    let file = FileId { ino: InodeNum(9), generation: Generation(1) };
+    let file = FileId::active(InodeNum(9), Generation(1));
     let _ = directory::lookup(&dir, &io, hash, b"name");
     for name in [&b"name"[..], &[b'x'; NAME_MAX], b"y"] {
         let _ = directory::insert(&mut dir, &mut edit, hash, name, file, FileKind::File);

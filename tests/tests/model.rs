@@ -23,6 +23,7 @@ fn run(seed: u64) -> Result<(), Wrong> {
     }
     verify(&pair.volume, &pair.model)?;
     pair.verify_snapshots()?;
+    pair.verify_snapshot_copies()?;
     pair.reopen_clean()?;
     empty(&mut pair)
 }
