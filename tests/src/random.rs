@@ -11,6 +11,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
+pub use crate::seeds::for_each_seed;
+
 /// How large things may get.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -283,3 +285,24 @@ impl Random {
         Op::Write { file, offset, data: data.into() }
     }
 }
+
+/// What an operation is called. There is no `_` here: whoever adds an operation is led to this file, to the generator
+/// above and to [`KINDS`], and a test sees to it that the generator makes it.
+pub fn kind_of(op: &Op) -> &'static str {
+    match op {
+        Op::Create { .. } => "create",
+        Op::Mkdir { .. } => "mkdir",
+        Op::Symlink { .. } => "symlink",
+        Op::Mknod { .. } => "mknod",
+        Op::Link { .. } => "link",
+        Op::Remove { .. } => "remove",
+        Op::Rmdir { .. } => "rmdir",
+        Op::Rename { .. } => "rename",
+        Op::SetAttr { .. } => "setattr",
+        Op::Write { .. } => "write",
+    }
+}
+
+/// All that [`kind_of`] says.
+pub const KINDS: [&str; 10] =
+    ["create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename", "setattr", "write"];

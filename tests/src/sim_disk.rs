@@ -26,6 +26,9 @@ enum Event {
         offset: u64,
         len: u64,
     },
+    SetLen {
+        bytes: u64,
+    },
     Flush,
     /// A flush of what was written in this range, and of nothing else.
     FlushRange {
@@ -41,6 +44,7 @@ impl Event {
                 blocks.iter().enumerate().for_each(|(n, block)| image.put(first + n as u64, block));
             }
             Event::Discard { offset, len } => image.discard(*offset, *len),
+            Event::SetLen { bytes } => image.set_len(*bytes),
             Event::Flush | Event::FlushRange { .. } => {}
         }
     }
@@ -48,7 +52,6 @@ impl Event {
 
 /// The disk.
 pub struct SimDisk {
-    bytes: u64,
     state: Mutex<State>,
 }
 
@@ -69,7 +72,7 @@ struct Lies {
 
 impl std::fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SimDisk({} bytes, {} events)", self.bytes, self.events())
+        write!(f, "SimDisk({} bytes, {} events)", self.bytes(), self.events())
     }
 }
 
@@ -79,16 +82,29 @@ impl SimDisk {
         SimDisk::from_image(Image::default(), bytes)
     }
 
-    /// A disk with this content, all of it durable.
-    pub fn from_image(image: Image, bytes: u64) -> Arc<SimDisk> {
-        SimDisk::with_history(image, Vec::new(), bytes)
+    /// A disk with this content, all of it durable; of `bytes` unless the image says how long it is.
+    pub fn from_image(mut image: Image, bytes: u64) -> Arc<SimDisk> {
+        image.len.get_or_insert(bytes);
+        SimDisk::with_history(image, Vec::new())
     }
 
-    fn with_history(base: Image, events: Vec<Event>, bytes: u64) -> Arc<SimDisk> {
+    fn with_history(base: Image, events: Vec<Event>) -> Arc<SimDisk> {
         let mut now = base.clone();
         events.iter().for_each(|event| event.apply(&mut now));
-        let state = State { base, now, events, fail_from: None, lies: None };
-        Arc::new(SimDisk { bytes, state: Mutex::new(state) })
+        Arc::new(SimDisk { state: Mutex::new(State { base, now, events, fail_from: None, lies: None }) })
+    }
+
+    /// How long it is now.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().now.len.unwrap_or(0)
+    }
+
+    /// Makes it longer or shorter, durable with the next flush as a write is.
+    ///
+    /// # Errors
+    /// EIO, where [`SimDisk::fail_from`] says so.
+    pub fn resize(&self, bytes: u64) -> io::Result<()> {
+        self.push(Event::SetLen { bytes })
     }
 
     /// What is on the disk now, as its reader sees it.
@@ -128,11 +144,11 @@ impl SimDisk {
     /// Everything that happened since the disk was made (or last [settled](SimDisk::settle)).
     pub fn history(&self) -> History {
         let state = self.state.lock();
-        History { bytes: self.bytes, base: state.base.clone(), events: state.events.clone() }
+        History { base: state.base.clone(), events: state.events.clone() }
     }
 
     fn check_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        if offset.checked_add(len).is_none_or(|end| end > self.bytes) {
+        if offset.checked_add(len).is_none_or(|end| end > self.bytes()) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the disk"));
         }
         assert!(offset.is_multiple_of(BLOCK_U64) && len.is_multiple_of(BLOCK_U64), "not whole blocks");
@@ -198,7 +214,7 @@ impl fsstore::Disk for SimDisk {
         let State { now, lies, .. } = &mut *state;
         now.read(buf, offset);
         if let Some(lies) = lies {
-            lies.spoil(now, self.bytes / BLOCK_U64, buf);
+            lies.spoil(now, now.len.unwrap_or(0) / BLOCK_U64, buf);
         }
         Ok(())
     }

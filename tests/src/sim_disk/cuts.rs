@@ -50,7 +50,6 @@ pub enum BrokenFlush {
 
 /// The events of one run, from which every crash image can be made.
 pub struct History {
-    pub(super) bytes: u64,
     pub(super) base: Image,
     pub(super) events: Vec<Event>,
 }
@@ -145,14 +144,14 @@ impl Cuts<'_> {
             Unflushed::Survive => self.pending.iter().for_each(|event| event.apply(&mut image)),
             Unflushed::Torn(seed) => self.tear(&mut image, seed),
         }
-        SimDisk::from_image(image, self.history.bytes)
+        SimDisk::with_history(image, Vec::new())
     }
 
     /// The disk that the death of the process alone leaves: every write is there to be read, and what was not flushed
     /// is not durable yet. Its history begins with those writes.
     pub fn kill(&self) -> Arc<SimDisk> {
         let events = self.pending.iter().map(|event| (*event).clone()).collect();
-        SimDisk::with_history(self.durable.clone(), events, self.history.bytes)
+        SimDisk::with_history(self.durable.clone(), events)
     }
 
     fn tear(&self, image: &mut Image, seed: u64) {

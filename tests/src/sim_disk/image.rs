@@ -15,6 +15,8 @@ type Group = [Option<Arc<Block>>; GROUP];
 #[derive(Clone, Default)]
 pub struct Image {
     groups: Vec<Option<Arc<Group>>>,
+    /// Length in bytes, once it was on a disk.
+    pub(super) len: Option<u64>,
 }
 
 impl Image {
@@ -43,6 +45,12 @@ impl Image {
     /// Puts a whole block to `number` without a copy.
     pub(super) fn put(&mut self, number: u64, block: &Arc<Block>) {
         *self.slot(number) = Some(Arc::clone(block));
+    }
+
+    /// Makes it `bytes` long; what is cut off is zeros if it grows again.
+    pub(super) fn set_len(&mut self, bytes: u64) {
+        self.discard(bytes, self.len.unwrap_or(0).saturating_sub(bytes));
+        self.len = Some(bytes);
     }
 
     /// Forgets the whole blocks of a range.
