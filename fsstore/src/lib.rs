@@ -3,6 +3,7 @@
 mod access;
 mod blockmap;
 mod browse;
+mod changes;
 mod cp;
 mod directory;
 mod disk;
@@ -30,6 +31,7 @@ mod tree;
 mod volume;
 mod walloc;
 
+pub use changes::{ChangeKind, PathChange};
 pub use disk::{Disk, FileDisk, NotBlank};
 pub use error::{FsError, Result};
 pub use ids::*;

@@ -1,5 +1,6 @@
 //! A mounted volume: the front door of the store.
 
+use crate::changes::PathChange;
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io::IoSlice;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -197,6 +198,11 @@ impl Volume {
                 return Err(if makes { FsError::Exists } else { FsError::Access });
             }
         }
+        if matches!(op, Op::CloneRange { .. } | Op::CloneFile { .. }) {
+            // Only what stands on disk can be shared; the rest would be copied.
+            let generation = self.shared.state.read().generation;
+            self.shared.checkpoint_past(generation)?;
+        }
         match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
@@ -248,6 +254,9 @@ impl Volume {
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
+        if plan.more_blocks > 0 {
+            shared.need_space(&st, cost + plan.more_blocks, false)?;
+        }
         if let Some(act) = plan.act.take() {
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
             if let Err(error) = ops::apply(&mut st, &shared.io, &record) {
@@ -364,6 +373,16 @@ impl Volume {
         self.shared.snapshot_delete(id)
     }
 
+    /// Makes the active image what snapshot `id` is, durable when it returns. Snapshots stay, the newer ones too; files made
+    /// since are stale. Its cost follows the change since the snapshot; operations wait meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if there is none, [`FsError::NoSpace`], and the disk's.
+    pub fn snapshot_restore(&self, id: SnapshotId) -> Result<CpNumber> {
+        self.shared.need_space(&self.shared.state.read(), 16, true)?;
+        self.shared.restore(&mut self.shared.committed.lock(), id)
+    }
+
     /// All snapshots, oldest first.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         self.shared.snaps.read().iter().map(snapshot::view).collect()
@@ -385,6 +404,20 @@ impl Volume {
         to: SnapshotId,
     ) -> Result<Box<dyn Iterator<Item = Result<VbnRange>> + Send>> {
         Ok(Box::new(self.shared.snapdiff(base, to)?))
+    }
+
+    /// Visits what changed from snapshot `base` to the newer `to`, by path, until `visit` breaks: first content and attributes
+    /// in the order of inodes, then names. Its cost follows the change. The snapshots can't be deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if one of them is not there, and the disk's.
+    pub fn changes(
+        &self,
+        base: SnapshotId,
+        to: SnapshotId,
+        visit: &mut dyn FnMut(PathChange) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.shared.changes(base, to, visit)
     }
 
     /// Reads blocks as they stand on disk, for replication. `buf` is whole blocks.
