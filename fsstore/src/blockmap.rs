@@ -4,8 +4,8 @@
 //! holds is never written again, so a bit in two maps means the same block, and a difference of snapshots
 //! is a difference of maps. Subtrees that two maps share are skipped: cost follows the change.
 
-use crate::error::Result;
-use crate::ids::{Fbn, Vbn};
+use crate::error::{FsError, Result};
+use crate::ids::{Fbn, InodeNum, Vbn};
 use crate::io::Io;
 use crate::layout::{BlockPtr, FANOUT, FANOUT_U64, MAP_BLOCKS_PER_PAGE, Page};
 use crate::tree::{Body, Edit, Slot, Tree};
@@ -46,12 +46,21 @@ pub(crate) fn place(vbn: Vbn) -> (Fbn, u64) {
 }
 
 /// Sets or clears the bit of `vbn`.
+///
+/// # Errors
+/// [`FsError::Corrupt`] for a block that is not there, or whose bit is as it shall be already: two places point to it.
 pub(crate) fn mark(map: &mut Tree, edit: &mut Edit<'_>, vbn: Vbn, used: bool) -> Result<()> {
+    let corrupt = FsError::Corrupt { ino: InodeNum(0), vbn };
+    if vbn.0 >= edit.io.blocks {
+        return Err(corrupt);
+    }
     let (fbn, bit) = place(vbn);
     let page = map.page_mut(edit, fbn)?;
     let byte = &mut page[usize::try_from(bit / 8).unwrap_or(0)];
     let mask = 1u8 << (bit % 8);
-    debug_assert!((*byte & mask != 0) != used, "{vbn:?} is already {used}");
+    if (*byte & mask != 0) == used {
+        return Err(corrupt);
+    }
     if used {
         *byte |= mask;
     } else {

@@ -15,7 +15,7 @@ use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, Fbn, FileId, Generation, In
 use crate::inode::{Inode, kind_code, kind_from};
 use crate::io::Io;
 use crate::layout::{Page, Reader};
-use crate::op::FileKind;
+use crate::op::{FILE_SIZE_MAX, FileKind};
 use crate::tree::Edit;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
@@ -99,6 +99,25 @@ fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
     input.ok().then_some((Entry { key, file, kind: kind?, name }, at + ENTRY_HEAD + len))
 }
 
+/// Children of an interior page. A sound one has at least one: a split makes two, and none is ever taken away.
+fn children(dir: &Inode, page: &Page) -> Result<usize> {
+    match count(page) {
+        some @ 1..=CHILDREN_MAX => Ok(some),
+        _ => Err(corrupt(dir)),
+    }
+}
+
+/// A child that is inside of the directory's file.
+fn child_in(dir: &Inode, page: &Page, index: usize) -> Result<Fbn> {
+    let (_, fbn) = child_at(page, index);
+    if fbn.0 < pages_max(dir) { Ok(fbn) } else { Err(corrupt(dir)) }
+}
+
+/// Pages that the directory can have: its size in blocks.
+fn pages_max(dir: &Inode) -> u64 {
+    dir.size.min(FILE_SIZE_MAX) / BLOCK_SIZE_U64
+}
+
 fn child_at(page: &Page, index: usize) -> (u64, Fbn) {
     let at = HEAD + index * CHILD;
     let mut input = Reader::new(&page[at..at + CHILD]);
@@ -150,7 +169,9 @@ pub(crate) fn scan(
     after: Cookie,
     visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
 ) -> Result<bool> {
-    Ok(scan_page(dir, io, Fbn(0), 0, after, visit)?.is_continue())
+    // In a sound tree a scan sees each page once. Pages that lead to one another in circles must not hold it up.
+    let mut pages_left = pages_max(dir).min(io.blocks).max(1);
+    Ok(scan_page(dir, io, Fbn(0), 0, &mut pages_left, after, visit)?.is_continue())
 }
 
 fn scan_page(
@@ -158,17 +179,19 @@ fn scan_page(
     io: &Io,
     fbn: Fbn,
     depth: usize,
+    pages_left: &mut u64,
     after: Cookie,
     visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     let Some(page) = dir.tree.page(io, fbn)? else { return Ok(ControlFlow::Continue(())) };
-    if depth > DEPTH_MAX {
+    if depth > DEPTH_MAX || *pages_left == 0 {
         return Err(corrupt(dir));
     }
+    *pages_left -= 1;
     if page[0] == INTERIOR {
-        for index in child_for(&page, after.0.saturating_add(1))..count(&page).min(CHILDREN_MAX) {
-            let (_, child) = child_at(&page, index);
-            if scan_page(dir, io, child, depth + 1, after, visit)?.is_break() {
+        for index in child_for(&page, after.0.saturating_add(1))..children(dir, &page)? {
+            let child = child_in(dir, &page, index)?;
+            if scan_page(dir, io, child, depth + 1, pages_left, after, visit)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -248,7 +271,8 @@ fn insert_below(
     let interior = page.as_ref().filter(|page| page[0] == INTERIOR);
     let Some(page) = interior else { return insert_in_leaf(dir, edit, fbn, entry) };
     let index = child_for(page, entry.key.0);
-    let (_, child) = child_at(page, index);
+    children(dir, page)?;
+    let child = child_in(dir, page, index)?;
     let Some((separator, right)) = insert_below(dir, edit, child, depth + 1, entry)? else { return Ok(None) };
 
     let full = count(page) >= CHILDREN_MAX;
@@ -302,7 +326,7 @@ fn insert_in_leaf(
         at = entry_at(page, at).ok_or(FsError::Corrupt { ino, vbn: Vbn(0) })?.1;
         kept += 1;
     }
-    moved += count(page) - kept;
+    moved += count(page).checked_sub(kept).ok_or(FsError::Corrupt { ino, vbn: Vbn(0) })?;
     let mut upper = crate::layout::zero_page();
     upper[0] = LEAF;
     upper[HEAD..HEAD + end - at].copy_from_slice(&page[at..end]);
@@ -370,7 +394,8 @@ fn find(dir: &Inode, io: &Io, key: Cookie) -> Result<(Fbn, Arc<Page>, usize)> {
     for _ in 0..=DEPTH_MAX {
         let page = dir.tree.page(io, fbn)?.ok_or_else(|| corrupt(dir))?;
         if page[0] == INTERIOR {
-            fbn = child_at(&page, child_for(&page, key.0)).1;
+            children(dir, &page)?;
+            fbn = child_in(dir, &page, child_for(&page, key.0))?;
             continue;
         }
         let mut at = HEAD;
@@ -389,7 +414,11 @@ fn find(dir: &Inode, io: &Io, key: Cookie) -> Result<(Fbn, Arc<Page>, usize)> {
 pub(crate) fn remove(dir: &mut Inode, edit: &mut Edit<'_>, key: Cookie) -> Result<()> {
     let (fbn, page, at) = find(dir, edit.io, key)?;
     let (_, next) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
+    let counted = count(&page) > 0 && dir.entries > 0;
     drop(page);
+    if !counted {
+        return Err(corrupt(dir));
+    }
     dir.entries -= 1;
     if dir.entries == 0 {
         return clear(dir, edit);

@@ -2,6 +2,7 @@
 //!
 //! The newer valid one is the volume's state. It also says where the NVLOG goes on from the image it names.
 
+use crate::blockmap::map_height;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, SnapshotId};
@@ -161,7 +162,13 @@ impl FsInfo {
         let sane = info.log_half_blocks >= 2
             && info.log_half_blocks < 1 << 32
             && info.blocks < 1 << 50
-            && info.blocks > info.first_data();
+            && info.blocks > info.first_data()
+            && info.image.map.height <= map_height(info.blocks)
+            // Numbers that count up are far from their ends.
+            && [info.serial, info.log_seq, info.image.cp.0, info.image.lsn.0].iter().all(|n| *n < 1 << 62)
+            && [info.image.next_ino.0, info.next_snapshot.0, info.image.allocated_total].iter().all(|n| *n < 1 << 62)
+            && info.image.used_blocks <= info.blocks
+            && info.snapshot_only <= info.blocks;
         if sane { Ok(info) } else { Err(bad("impossible geometry")) }
     }
 
@@ -223,6 +230,9 @@ pub(crate) fn encode_table(entries: &[SnapEntry]) -> Vec<u8> {
 }
 
 /// Reads a snapshot table.
+///
+/// # Errors
+/// [`FsError::Format`] for a damaged one, and the disk's.
 pub(crate) fn read_table(table: TreeRoot, table_len: u32, io: &Io) -> Result<Vec<SnapEntry>> {
     let tree = Tree::from_root(table)?;
     let len = table_len as usize;
@@ -236,9 +246,17 @@ pub(crate) fn read_table(table: TreeRoot, table_len: u32, io: &Io) -> Result<Vec
         bytes.extend_from_slice(&page[..]);
     }
     bytes.truncate(len);
-    let mut input = Reader::new(&bytes);
-    let mut entries = Vec::new();
+    decode_table(&bytes, table, table_len).ok_or_else(corrupt)
+}
+
+/// The entries of a table's bytes; `table` and `table_len` are what fsinfo says of the table itself.
+pub(crate) fn decode_table(bytes: &[u8], table: TreeRoot, table_len: u32) -> Option<Vec<SnapEntry>> {
+    let mut input = Reader::new(bytes);
+    let mut entries: Vec<SnapEntry> = Vec::new();
     while !input.is_empty() {
+        if entries.len() == SNAPSHOTS_MAX {
+            return None;
+        }
         let id = SnapshotId(input.u64());
         let name = String::from_utf8_lossy(input.bytes()).into_owned();
         let created = Time { secs: input.i64(), nanos: input.u32() };
@@ -249,5 +267,6 @@ pub(crate) fn read_table(table: TreeRoot, table_len: u32, io: &Io) -> Result<Vec
         let entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
         entries.push(entry);
     }
-    if input.ok() { Ok(entries) } else { Err(corrupt()) }
+    let ascending = entries.windows(2).all(|pair| pair[0].id < pair[1].id);
+    (input.ok() && ascending).then_some(entries)
 }

@@ -4,7 +4,7 @@ use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, SnapshotId};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
-use crate::op::{Attr, FileKind, PreAttr, Time};
+use crate::op::{Attr, FILE_SIZE_MAX, FileKind, PreAttr, SYMLINK_MAX, Time};
 use crate::tree::Tree;
 
 /// Bytes of one inode in the inode file.
@@ -92,7 +92,7 @@ impl Inode {
             uid: self.uid,
             gid: self.gid,
             size: self.size,
-            used: self.blocks * crate::ids::BLOCK_SIZE_U64,
+            used: self.blocks.saturating_mul(crate::ids::BLOCK_SIZE_U64),
             rdev: self.rdev,
             atime: self.atime,
             mtime: self.mtime,
@@ -111,7 +111,11 @@ impl Inode {
             return now;
         }
         let Time { secs, nanos } = self.ctime;
-        if nanos >= 999_999_999 { Time { secs: secs + 1, nanos: 0 } } else { Time { secs, nanos: nanos + 1 } }
+        if nanos >= 999_999_999 {
+            Time { secs: secs.saturating_add(1), nanos: 0 }
+        } else {
+            Time { secs, nanos: nanos + 1 }
+        }
     }
 
     /// Its 256 bytes, with `root` as where the CP put its tree.
@@ -167,7 +171,9 @@ impl Inode {
         inode.next_free = InodeNum(input.u64());
         let ptr = input.pointer();
         inode.name_key = Cookie(input.u64());
-        if kind != 0 && inode.kind.is_none() {
+        // A link's target is read in one piece.
+        let size_max = if inode.kind == Some(FileKind::Symlink) { SYMLINK_MAX as u64 } else { FILE_SIZE_MAX };
+        if (kind != 0 && inode.kind.is_none()) || inode.size > size_max {
             return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
         }
         inode.tree = Tree::from_root(TreeRoot { height, ptr })?;

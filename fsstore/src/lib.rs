@@ -9,6 +9,9 @@ mod directory;
 mod disk;
 mod error;
 mod fsinfo;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 mod inode;
 mod io;
@@ -29,7 +32,7 @@ mod volume;
 mod walloc;
 
 pub use changes::{ChangeKind, PathChange};
-pub use disk::{Disk, FileDisk};
+pub use disk::{Disk, FileDisk, NotBlank};
 pub use error::{FsError, Result};
 pub use ids::*;
 pub use op::*;

@@ -78,6 +78,10 @@ pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: 
 
 /// Mounts the volume on `disk`.
 pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
+    // A process that died may have left writes that the host has not made durable. What is about to be read must not
+    // vanish once something is written that counts on it: both fsinfo blocks could be torn, or blocks that only
+    // a vanishing image freed be overwritten.
+    disk.flush()?;
     let mut info = FsInfo::read(&*disk)?;
     if info.image.cp == CpNumber(0) {
         return Err(FsError::Format("a replica that has not received an image yet".to_owned()));

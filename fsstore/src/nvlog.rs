@@ -302,9 +302,13 @@ impl Inner {
 }
 
 /// The batches that go on from the image of `info`, in order.
+///
+/// # Errors
+/// The disk's, and [`FsError::Format`] for a log that is damaged where it was durable.
 pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
     let mut batches = Vec::new();
     let mut seq = info.log_seq;
+    let mut ends = Vec::new();
     for half in [info.log_half, info.log_half ^ 1] {
         let mut block = 0;
         while let Some((batch, blocks)) = read_batch(disk, info, half, block, seq)? {
@@ -312,8 +316,43 @@ pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
             seq += 1;
             batches.push(batch);
         }
+        ends.push((half, block));
+    }
+    for (half, end) in ends {
+        if let Some(later) = later_batch(disk, info, half, end, seq)? {
+            return Err(FsError::Format(format!("log batch {seq} is damaged: {later} was written after it")));
+        }
     }
     Ok(batches)
+}
+
+/// Blocks that are read at once to look for batches (1 MiB).
+const SCAN_BLOCKS: u64 = 256;
+
+/// A batch behind `end` that was written when `missing` was durable already: each batch waits for the one before. So
+/// `missing` is not the torn end of the log, but damaged, or fsinfo is an old one.
+fn later_batch(disk: &dyn Disk, info: &FsInfo, half: u8, end: u64, missing: u64) -> Result<Option<u64>> {
+    let mut block = end;
+    while block < info.log_half_blocks {
+        let count = SCAN_BLOCKS.min(info.log_half_blocks - block);
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * BLOCK_SIZE];
+        let at = (FSINFO_BLOCKS + u64::from(half) * info.log_half_blocks + block) * BLOCK_SIZE_U64;
+        disk.read_at(&mut bytes, at)?;
+        for (index, page) in bytes.chunks(BLOCK_SIZE).enumerate() {
+            let mut input = Reader::new(page);
+            let (magic, log_id, seq) = (input.u64(), input.u64(), input.u64());
+            let here = block + index as u64;
+            if magic == MAGIC
+                && log_id == info.log_id
+                && seq > missing
+                && read_batch(disk, info, half, here, seq)?.is_some()
+            {
+                return Ok(Some(seq));
+            }
+        }
+        block += count;
+    }
+    Ok(None)
 }
 
 fn read_batch(
@@ -344,13 +383,28 @@ fn read_batch(
     if sum != checksum(&bytes[..HEAD - 8]) ^ checksum(payload).rotate_left(1) {
         return Ok(None);
     }
+    let records = decode_records(payload)
+        .ok_or_else(|| FsError::Format(format!("log batch {seq} holds a malformed record")))?;
+    Ok(Some((Batch { seq, durable_seq, records }, blocks)))
+}
+
+/// Makes the checksum of the batch at the start of `bytes` right, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fix_checksum(bytes: &mut [u8]) {
+    let mut input = Reader::new(&bytes[32..36]);
+    let len = input.u32() as usize;
+    if let Some(payload) = bytes[HEAD..].get(..len) {
+        let sum = checksum(&bytes[..HEAD - 8]) ^ checksum(payload).rotate_left(1);
+        bytes[HEAD - 8..HEAD].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+/// The records of a batch; `None` if one is malformed.
+pub(crate) fn decode_records(payload: &[u8]) -> Option<Vec<Record>> {
     let mut input = Reader::new(payload);
     let mut records = Vec::new();
     while !input.is_empty() {
-        let record = Record::decode(&mut input);
-        records.push(
-            record.ok_or_else(|| FsError::Format(format!("log batch {seq} holds a malformed record")))?,
-        );
+        records.push(Record::decode(&mut input)?);
     }
-    Ok(Some((Batch { seq, durable_seq, records }, blocks)))
+    Some(records)
 }

@@ -44,7 +44,7 @@ pub(crate) fn read(inode: &Inode, io: &Io, offset: u64, len: usize) -> Result<By
             Found::Hole => {}
             Found::Page(page) => buf[at..at + BLOCK_SIZE].copy_from_slice(&page[..]),
             Found::Disk(ptr) => {
-                let follows = ptr.vbn.0 == run.start.0 + run.sums.len() as u64
+                let follows = Some(ptr.vbn.0) == run.start.0.checked_add(run.sums.len() as u64)
                     && at == run.at + run.sums.len() * BLOCK_SIZE;
                 if run.sums.is_empty() || !follows {
                     run.read(inode, io, &mut buf)?;

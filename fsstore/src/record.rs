@@ -1,9 +1,9 @@
 //! NVLOG records: one operation with every choice made, so that applying it can't fail and always gives the same.
 
-use crate::ids::{Fbn, FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
 use crate::inode::{kind_code, kind_from};
 use crate::layout::{Reader, Writer};
-use crate::op::{FileKind, Time};
+use crate::op::{FILE_SIZE_MAX, FileKind, NAME_MAX, Time};
 use bytes::Bytes;
 
 /// A checked operation.
@@ -127,8 +127,13 @@ fn take_option<T>(input: &mut Reader<'_>, take: impl FnOnce(&mut Reader<'_>) -> 
     (input.u8() == 1).then(|| take(input))
 }
 
-fn take_name(input: &mut Reader<'_>) -> Bytes {
+fn take_bytes(input: &mut Reader<'_>) -> Bytes {
     Bytes::copy_from_slice(input.bytes())
+}
+
+/// A name that fits into a directory entry.
+fn take_name(input: &mut Reader<'_>) -> Option<Bytes> {
+    Some(take_bytes(input)).filter(|name| name.len() <= NAME_MAX)
 }
 
 impl Record {
@@ -204,12 +209,12 @@ impl Act {
             1 => Act::Make(Make::decode(input)?),
             2 => {
                 let (file, dir) = (InodeNum(input.u64()), InodeNum(input.u64()));
-                Act::Link { file, dir, name: take_name(input) }
+                Act::Link { file, dir, name: take_name(input)? }
             }
-            3 => Act::Unlink { dir: InodeNum(input.u64()), name: take_name(input) },
+            3 => Act::Unlink { dir: InodeNum(input.u64()), name: take_name(input)? },
             4 => {
-                let (from_dir, from) = (InodeNum(input.u64()), take_name(input));
-                Act::Rename { from_dir, from, to_dir: InodeNum(input.u64()), to: take_name(input) }
+                let (from_dir, from) = (InodeNum(input.u64()), take_name(input)?);
+                Act::Rename { from_dir, from, to_dir: InodeNum(input.u64()), to: take_name(input)? }
             }
             5 => Act::SetAttr(SetAttr {
                 file: InodeNum(input.u64()),
@@ -284,14 +289,14 @@ impl Make {
     fn decode(input: &mut Reader<'_>) -> Option<Make> {
         Some(Make {
             dir: InodeNum(input.u64()),
-            name: take_name(input),
+            name: take_name(input)?,
             id: FileId::active(InodeNum(input.u64()), Generation(input.u32())),
             kind: kind_from(input.u8())?,
             mode: input.u32(),
             uid: input.u32(),
             gid: input.u32(),
             rdev: (input.u32(), input.u32()),
-            target: take_name(input),
+            target: take_bytes(input),
             size: input.u64(),
             atime: take_option(input, take_time),
             mtime: take_option(input, take_time),
@@ -332,7 +337,7 @@ impl Write {
         let mut pieces = Vec::new();
         for _ in 0..count {
             pieces.push(match input.u8() {
-                1 => Piece::Bytes { offset: input.u64(), data: take_name(input) },
+                1 => Piece::Bytes { offset: input.u64(), data: take_bytes(input) },
                 2 => {
                     let (fbn, start) = (Fbn(input.u64()), Vbn(input.u64()));
                     let sums = input.u32() as usize;
@@ -343,7 +348,21 @@ impl Write {
                 _ => return None,
             });
         }
-        Some(Write { file, end, mode, pieces })
+        let write = Write { file, end, mode, pieces };
+        write.is_sound().then_some(write)
+    }
+
+    /// Whether its pieces are inside of what it says to be its end, and that inside of a file.
+    fn is_sound(&self) -> bool {
+        let ends_by = |at: u64, len: usize| at.checked_add(len as u64).is_some_and(|end| end <= self.end);
+        self.end <= FILE_SIZE_MAX
+            && self.pieces.iter().all(|piece| match piece {
+                Piece::Bytes { offset, data } => ends_by(*offset, data.len()),
+                Piece::Blocks { fbn, sums, .. } => fbn
+                    .0
+                    .checked_mul(BLOCK_SIZE_U64)
+                    .is_some_and(|at| sums.len().checked_mul(BLOCK_SIZE).is_some_and(|len| ends_by(at, len))),
+            })
     }
 }
 
@@ -388,7 +407,7 @@ mod tests {
         let blocks = Piece::Blocks { fbn: Fbn(1), start: Vbn(99), sums: vec![1, 2, 3] };
         round_trip(Act::Write(Write {
             file: InodeNum(9),
-            end: 4,
+            end: 4 * 4096,
             mode: Some(0o644),
             pieces: vec![bytes, blocks],
         }));

@@ -40,6 +40,8 @@ impl Replica {
     /// # Errors
     /// [`FsError::Format`] for what is no replica, or has been mounted since.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Replica> {
+        // As when a volume is mounted: what a process left behind that died must be durable before it is counted on.
+        disk.flush()?;
         let info = FsInfo::read(&*disk)?;
         if info.role != Role::Replica {
             return Err(FsError::Format("it has been mounted and is no replica any more".to_owned()));

@@ -3,8 +3,8 @@
 use crate::directory::{self, NameHash, Target};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
-use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId};
-use crate::inode::Inode;
+use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
+use crate::inode::{INODES_PER_PAGE, Inode};
 use crate::io::Io;
 use crate::op::ROOT_INO;
 use crate::tree::{Edit, Ledger, Tree};
@@ -97,7 +97,11 @@ impl State {
             return Ok(FileId::active(self.next_ino, Generation(self.generation_floor.max(1))));
         }
         let ino = self.free_ino;
-        let generation = Generation(self.load(io, ino)?.generation.0.wrapping_add(1));
+        let free = self.load(io, ino)?;
+        if free.kind.is_some() {
+            return Err(FsError::Corrupt { ino, vbn: Vbn(0) });
+        }
+        let generation = Generation(free.generation.0.wrapping_add(1));
         let generation = generation.max(Generation(self.generation_floor.max(1)));
         Ok(FileId::active(ino, generation))
     }
@@ -130,14 +134,15 @@ impl State {
             Ok(())
         })?;
         self.free_ino = ino;
-        self.files -= 1;
+        self.files = self.files.saturating_sub(1);
         Ok(())
     }
 
     /// Whether `dir` is `ancestor` or below it.
     pub(crate) fn is_below(&mut self, io: &Io, dir: InodeNum, ancestor: InodeNum) -> Result<bool> {
         let mut at = dir;
-        loop {
+        // No way up is longer than there are files, except in a circle.
+        for _ in 0..=self.files.min(io.blocks.saturating_mul(INODES_PER_PAGE)) {
             if at == ancestor {
                 return Ok(true);
             }
@@ -146,6 +151,7 @@ impl State {
             }
             at = self.load(io, at)?.parent;
         }
+        Err(FsError::Corrupt { ino: dir, vbn: Vbn(0) })
     }
 
     /// Drops clean inodes when there are more than `max` in memory.

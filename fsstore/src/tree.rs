@@ -214,7 +214,7 @@ impl Tree {
 
     /// One block to change; a hole becomes a page of zeros.
     pub(crate) fn page_mut(&mut self, edit: &mut Edit<'_>, fbn: Fbn) -> Result<&mut Page> {
-        self.grow(edit, fbn);
+        self.grow(edit, fbn)?;
         let mut level = self.height;
         let mut slot = &mut self.root;
         loop {
@@ -231,7 +231,7 @@ impl Tree {
 
     /// Puts `new` at `fbn`, freeing what was there; says whether it was a hole.
     pub(crate) fn replace(&mut self, edit: &mut Edit<'_>, fbn: Fbn, new: Slot) -> Result<bool> {
-        self.grow(edit, fbn);
+        self.grow(edit, fbn)?;
         let mut level = self.height;
         let mut slot = &mut self.root;
         while level > 0 {
@@ -266,7 +266,10 @@ impl Tree {
     }
 
     /// Makes the tree tall enough for `fbn`.
-    fn grow(&mut self, edit: &mut Edit<'_>, fbn: Fbn) {
+    fn grow(&mut self, edit: &mut Edit<'_>, fbn: Fbn) -> Result<()> {
+        if fbn.0 >= span(HEIGHT_MAX) {
+            return Err(FsError::FileTooBig);
+        }
         while fbn.0 >= span(self.height) {
             let old = std::mem::replace(&mut self.root, Slot::Hole);
             self.height += 1;
@@ -278,6 +281,7 @@ impl Tree {
                 self.root = Slot::Mem(Arc::new(node));
             }
         }
+        Ok(())
     }
 
     /// Forgets nodes that a CP has written: their blocks stand on disk.

@@ -1,21 +1,25 @@
-//! Runs random operations, then looks at what a crash at every moment of the run would have left.
+//! Runs random operations, then looks at what a crash at any moment of the run would have left.
 //!
 //! The rule: the state after a crash is the state after some prefix of the operations that were begun, and that prefix
-//! has every operation that was acknowledged as durable.
+//! has every operation that was acknowledged as durable. It holds for power failures, after which unflushed writes are
+//! there, gone or torn, and for the death of the process alone, after which they can be read but are not durable. It
+//! holds for the crash of a volume that went on after a crash, too, and for one that was just being mounted.
+//!
+//! A cut point is a place between two events of the disk together with one choice of what happens to unflushed writes.
+
+mod check;
+mod shape;
 
 use crate::model::Model;
-use crate::pair::{Pair, open};
-use crate::random::{Limits, Random};
-use crate::sim_disk::{BrokenFlush, Cuts, SimDisk, Unflushed};
-use crate::verify::{Wrong, difference, dump};
-use fsstore::{Snapshot, SnapshotId, Volume};
+use crate::pair::Pair;
+use crate::random::Random;
+use crate::sim_disk::SimDisk;
+use crate::verify::Wrong;
+use fsstore::{Snapshot, SnapshotId};
 use rand::RngExt;
+use shape::Shape;
 use std::cell::OnceCell;
 use std::sync::Arc;
-
-/// Address space of the volumes here; every third has less, so that its log runs full and makes CPs come by themselves.
-pub const BYTES: u64 = 24 << 20;
-const TIGHT_BYTES: u64 = 6 << 20;
 
 /// The state after one more operation.
 struct State {
@@ -26,6 +30,10 @@ struct State {
 }
 
 impl State {
+    fn new(begun: usize, model: Model) -> State {
+        State { begun, model, dump: OnceCell::new() }
+    }
+
     fn dump(&self) -> &[String] {
         self.dump.get_or_init(|| self.model.dump())
     }
@@ -42,13 +50,15 @@ struct Kept {
 /// What a run did, and when.
 pub struct Run {
     disk: Arc<SimDisk>,
+    /// Cuts are made from this event on.
+    first_cut: usize,
     states: Vec<State>,
     /// (events when it returned, states that are durable since).
     acknowledged: Vec<(usize, usize)>,
     snapshots: Vec<Kept>,
     /// Event at which a snapshot was begun, and its id, created or not.
     begun: Vec<(usize, SnapshotId)>,
-    bytes: u64,
+    shape: Shape,
     seed: u64,
 }
 
@@ -57,39 +67,49 @@ pub struct Run {
 pub struct Effort {
     /// Random steps in a run.
     pub steps: usize,
-    /// Torn variants for each cut.
-    pub torn: u64,
-    /// After one in this many crashes, goes on working in the volume.
+    /// Cut points of a run.
+    pub cuts: usize,
+    /// After one in this many crashes the volume goes on, and is cut again, while it is mounted and after.
     pub go_on_one_in: u32,
 }
 
+impl Effort {
+    /// What one seed of the crash test does.
+    pub const CASE: Effort = Effort { steps: 110, cuts: 500, go_on_one_in: 20 };
+    /// What a volume does after a crash.
+    const AFTER_CRASH: Effort = Effort { steps: 16, cuts: 6, go_on_one_in: u32::MAX };
+}
+
 impl Run {
-    /// Performs a run.
+    /// Performs a run on a new volume.
+    ///
+    /// # Errors
+    /// The volume's answers differ from the model's.
     pub fn new(seed: u64, effort: Effort) -> Result<Run, Wrong> {
-        let bytes = if seed % 3 == 2 { TIGHT_BYTES } else { BYTES };
-        let mut pair = Pair::new(Random::new(seed, Limits::SMALL), bytes)?;
-        pair.may_fill = bytes == TIGHT_BYTES;
+        let shape = Shape::of(seed);
+        let mut pair = shape.begin(seed)?;
         pair.volume.flush_log().map_err(|e| e.to_string())?;
-        let disk = pair.disk.clone();
-        disk.settle();
+        pair.disk.settle();
         let mut run = Run {
-            disk,
-            states: Vec::new(),
+            disk: pair.disk.clone(),
+            first_cut: 0,
+            states: vec![State::new(0, pair.model.clone())],
             acknowledged: vec![(0, 1)],
             snapshots: Vec::new(),
             begun: Vec::new(),
-            bytes,
+            shape,
             seed,
         };
-        run.push(0, &pair);
-        for _ in 0..effort.steps {
-            run.step(&mut pair)?;
+        for (snapshot, model) in pair.snapshots.clone() {
+            run.begun.push((0, snapshot.id));
+            run.snapshots.push(Kept { snapshot, model, created: 0, delete_begun: None });
         }
+        run.steps(&mut pair, effort.steps)?;
         Ok(run)
     }
 
-    fn push(&mut self, begun: usize, pair: &Pair) {
-        self.states.push(State { begun, model: pair.model.clone(), dump: OnceCell::new() });
+    fn steps(&mut self, pair: &mut Pair, steps: usize) -> Result<(), Wrong> {
+        (0..steps).try_for_each(|step| self.step(pair).map_err(|wrong| format!("step {step}: {wrong}")))
     }
 
     fn acknowledge(&mut self) {
@@ -101,21 +121,21 @@ impl Run {
             0..80 => {
                 let begun = self.disk.events();
                 let lsn = pair.mutate()?;
-                self.push(begun, pair);
+                self.states.push(State::new(begun, pair.model.clone()));
                 if pair.random.chance(10) {
                     pair.volume.wait_durable(lsn).map_err(|e| format!("wait_durable: {e}"))?;
                     self.acknowledge();
                 }
             }
-            80..91 => {
+            80..90 => {
                 pair.volume.flush_log().map_err(|e| format!("flush_log: {e}"))?;
                 self.acknowledge();
             }
-            91..96 if self.bytes == BYTES => {
+            90..95 if self.shape.takes_cps => {
                 pair.volume.consistency_point().map_err(|e| format!("consistency_point: {e}"))?;
                 self.acknowledge();
             }
-            96 | 97 => self.snapshot(pair)?,
+            95..97 => self.snapshot(pair)?,
             _ => self.delete_snapshot(pair)?,
         }
         Ok(())
@@ -144,96 +164,7 @@ impl Run {
         Ok(())
     }
 
-    /// Crashes before every event and after the last one. Returns how many crashes were looked at.
-    pub fn check(&self, broken: BrokenFlush, effort: Effort) -> Result<usize, Wrong> {
-        let history = self.disk.history();
-        let mut cuts = history.cuts(broken);
-        let mut random = Random::new(self.seed ^ 0x5eed, Limits::SMALL);
-        let mut crashes = 0;
-        loop {
-            let torn = (0..effort.torn).map(|n| Unflushed::Torn(self.seed << 8 | n));
-            for unflushed in [Unflushed::Vanish, Unflushed::Survive].into_iter().chain(torn) {
-                let go_on = random.rng.random_ratio(1, effort.go_on_one_in);
-                self.check_crash(&cuts, unflushed, go_on).map_err(|wrong| {
-                    format!("cut at event {}, unflushed {unflushed:?}: {wrong}", cuts.at())
-                })?;
-                crashes += 1;
-            }
-            if !cuts.advance() {
-                return Ok(crashes);
-            }
-        }
-    }
-
-    fn check_crash(&self, cuts: &Cuts<'_>, unflushed: Unflushed, go_on: bool) -> Result<(), Wrong> {
-        let disk = cuts.crash(unflushed);
-        let volume = open(disk.clone())?;
-        let state = self.find_state(&volume, cuts.at())?;
-        self.check_snapshot_list(&volume, cuts.at())?;
-        if go_on { self.go_on(disk, volume, state, cuts.at()) } else { Ok(()) }
-    }
-
-    /// The operations that are in a volume after a crash.
-    fn find_state(&self, volume: &Volume, cut: usize) -> Result<usize, Wrong> {
-        let acknowledged =
-            self.acknowledged.iter().filter(|(events, _)| *events <= cut).map(|(_, states)| *states).max();
-        let acknowledged = acknowledged.expect("the first one is at event 0");
-        let begun = self.states.iter().take_while(|state| state.begun <= cut).count();
-        let found = dump(volume)?;
-        // The newest first: usually nothing was lost.
-        let state = (acknowledged - 1..begun).rev().find(|n| self.states[*n].dump() == found);
-        state.ok_or_else(|| {
-            let nearest = (0..self.states.len()).find(|n| self.states[*n].dump() == found);
-            format!(
-                "not the state after any of operations {acknowledged} to {begun}; it is the one after {nearest:?}; {}",
-                difference(&found, self.states[acknowledged - 1].dump()),
-            )
-        })
-    }
-
-    fn check_snapshot_list(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
-        let there = volume.snapshots();
-        for kept in &self.snapshots {
-            let must = kept.created <= cut && kept.delete_begun.is_none_or(|begun| begun > cut);
-            if must && !there.contains(&kept.snapshot) {
-                return Err(format!("{:?} is not in {there:?}", kept.snapshot));
-            }
-        }
-        for snapshot in &there {
-            if !self.begun.iter().any(|(begun, id)| *id == snapshot.id && *begun <= cut) {
-                return Err(format!("{snapshot:?} comes from nowhere"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The volume works on after the crash, and its snapshots are whole.
-    fn go_on(&self, disk: Arc<SimDisk>, volume: Arc<Volume>, state: usize, cut: usize) -> Result<(), Wrong> {
-        let mut random = Random::new(self.seed ^ cut as u64, Limits::SMALL);
-        // Times go on from where they were.
-        for _ in 0..2000 {
-            random.now();
-        }
-        let there = volume.snapshots();
-        let mut pair = Pair::resume(disk, volume, self.states[state].model.clone(), random, self.bytes);
-        pair.may_fill = self.bytes == TIGHT_BYTES;
-        for kept in self.snapshots.iter().filter(|kept| there.contains(&kept.snapshot)) {
-            pair.snapshots.push((kept.snapshot.clone(), kept.model.clone()));
-        }
-        // One that was being made when the crash came has no model here.
-        for snapshot in there.iter().filter(|s| self.snapshots.iter().all(|kept| kept.snapshot != **s)) {
-            pair.volume.snapshot_delete(snapshot.id).map_err(|e| format!("snapshot_delete: {e}"))?;
-        }
-        pair.verify_snapshots()?;
-        for _ in 0..30 {
-            pair.mutate().map_err(|wrong| format!("going on: {wrong}"))?;
-        }
-        pair.reopen_dirty().map_err(|wrong| format!("going on: {wrong}"))?;
-        pair.volume.consistency_point().map_err(|e| format!("going on: {e}"))?;
-        for _ in 0..30 {
-            pair.mutate().map_err(|wrong| format!("going on: {wrong}"))?;
-        }
-        pair.reopen_clean().map_err(|wrong| format!("going on: {wrong}"))?;
-        pair.verify_snapshots()
+    fn random(&self, salt: u64) -> Random {
+        Random::new(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt, self.shape.limits)
     }
 }

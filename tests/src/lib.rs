@@ -11,6 +11,7 @@ pub mod nfs_load;
 pub mod pair;
 pub mod random;
 pub mod replicate;
+pub mod seeds;
 pub mod serve;
 pub mod sim_disk;
 pub mod verify;

@@ -38,6 +38,13 @@ pub struct Node {
     pub parent: FileId,
 }
 
+impl Node {
+    /// Its name for ever, in the active image.
+    pub fn id(&self) -> FileId {
+        self.attr.id
+    }
+}
+
 /// The file system. A clone is cheap and independent.
 #[derive(Clone)]
 pub struct Model {

@@ -4,7 +4,7 @@ use crate::model::Model;
 use crate::random::Random;
 use crate::replicate;
 use crate::sim_disk::{Image, SimDisk};
-use crate::verify::{Wrong, comparable_done, list, root, same, verify};
+use crate::verify::{Wrong, comparable_done, list, root, same, verify, verify_within};
 use fsstore::{
     Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SetAttrs, Snapshot, Tuning, Volume,
     VolumeSpec,
@@ -66,6 +66,8 @@ impl Pair {
     /// Goes on with a volume and a model that are known to be equal.
     pub fn resume(disk: Arc<SimDisk>, volume: Arc<Volume>, model: Model, random: Random, bytes: u64) -> Pair {
         let (listings, snapshots) = (Vec::new(), Vec::new());
+        // Snapshots that are there already have lower numbers in their names.
+        let taken = volume.snapshots().iter().filter_map(|s| s.name.strip_prefix('s')?.parse().ok()).max();
         Pair {
             disk,
             volume,
@@ -76,7 +78,7 @@ impl Pair {
             bytes,
             listings,
             last: String::new(),
-            names: 0,
+            names: taken.unwrap_or(0),
         }
     }
 
@@ -115,7 +117,7 @@ impl Pair {
             168..184 => self.list_some(),
             184..188 => self.volume.flush_log().map_err(|e| format!("flush_log: {e}")),
             188..191 => self.volume.consistency_point().map(drop).map_err(|e| format!("cp: {e}")),
-            191..193 => verify(&self.volume, &self.model),
+            191 | 192 => verify(&self.volume, &self.model).and_then(|()| self.verify_snapshots()),
             193 => self.reopen_clean(),
             194 => self.reopen_dirty(),
             195..197 => self.snapshot(),
@@ -237,7 +239,8 @@ impl Pair {
         same!(self.volume.last_lsn(), lsn, "newest operation after opening");
         let snapshots: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
         same!(self.volume.snapshots(), snapshots, "snapshots after opening");
-        verify(&self.volume, &self.model)
+        verify(&self.volume, &self.model)?;
+        self.verify_snapshots()
     }
 
     /// Takes a snapshot.
@@ -248,8 +251,10 @@ impl Pair {
         self.names += 1;
         let name = format!("s{}", self.names);
         let now = self.random.now();
-        let snapshot =
-            self.volume.snapshot_create(&name, now).map_err(|e| format!("snapshot_create: {e}"))?;
+        let snapshot = match self.volume.snapshot_create(&name, now) {
+            Err(FsError::NoSpace) if self.may_fill => return Ok(()),
+            made => made.map_err(|e| format!("snapshot_create: {e}"))?,
+        };
         same!((&snapshot.name[..], snapshot.created), (&name[..], now), "the snapshot");
         let again = self.volume.snapshot_create(&name, now);
         same!(matches!(again, Err(FsError::Snapshot(_))), true, "a second snapshot of one name");
@@ -272,8 +277,17 @@ impl Pair {
         Ok(())
     }
 
-    /// Every snapshot still holds what was there when it was taken.
+    /// Every snapshot still holds what was there when it was taken, as it is seen through the volume.
     pub fn verify_snapshots(&self) -> Result<(), Wrong> {
+        for (snapshot, model) in &self.snapshots {
+            let found = verify_within(&self.volume, model, snapshot.id);
+            found.map_err(|wrong| format!("snapshot {}: {wrong}", snapshot.name))?;
+        }
+        Ok(())
+    }
+
+    /// The same of a replica of each snapshot, mounted.
+    pub fn verify_snapshot_copies(&self) -> Result<(), Wrong> {
         for (snapshot, model) in &self.snapshots {
             let (disk, _) = replicate::copy(&self.volume, snapshot, self.bytes)?;
             verify(&*open(disk)?, model).map_err(|wrong| format!("snapshot {}: {wrong}", snapshot.name))?;

@@ -11,6 +11,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
+pub use crate::seeds::for_each_seed;
+
 /// How large things may get.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -43,6 +45,8 @@ impl Limits {
         total_bytes: 600_000,
         far: false,
     };
+    /// The same with many writes that go to their blocks at once, before the log points to them.
+    pub const DIRECT: Limits = Limits { write_bytes: 100_000, file_bytes: 250_000, ..Limits::SMALL };
 }
 
 /// The source of all chance in a test.
@@ -63,6 +67,11 @@ impl Random {
     pub fn new(seed: u64, limits: Limits) -> Random {
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Random { rng, now: Time { secs: 1_700_000_000, nanos: 0 }, limits }
+    }
+
+    /// Lets a day pass: what comes now is later than anything of another source with the same seed or another one.
+    pub fn next_day(&mut self) {
+        self.now.secs += 86_400;
     }
 
     /// True `percent` times in a hundred.
@@ -277,22 +286,23 @@ impl Random {
     }
 }
 
-/// Runs `case` for seed after seed: `SEED=n` runs just that one, `CASES=n` that many. A failure names its seed, so that
-/// it can be run again.
-pub fn for_each_seed(default: u64, case: impl Fn(u64) -> Result<(), String>) {
-    let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().expect("a number"));
-    let count = variable("CASES").unwrap_or(default);
-    let seeds = variable("SEED").map_or(0..count, |seed| seed..seed + 1);
-    for seed in seeds {
-        // A panic of the code under test is a finding like any other.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(seed)));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(wrong)) => panic!("SEED={seed}: {wrong}"),
-            Err(panic) => {
-                eprintln!("SEED={seed} panicked");
-                std::panic::resume_unwind(panic);
-            }
-        }
+/// What an operation is called. There is no `_` here: whoever adds an operation is led to this file, to the generator
+/// above and to [`KINDS`], and a test sees to it that the generator makes it.
+pub fn kind_of(op: &Op) -> &'static str {
+    match op {
+        Op::Create { .. } => "create",
+        Op::Mkdir { .. } => "mkdir",
+        Op::Symlink { .. } => "symlink",
+        Op::Mknod { .. } => "mknod",
+        Op::Link { .. } => "link",
+        Op::Remove { .. } => "remove",
+        Op::Rmdir { .. } => "rmdir",
+        Op::Rename { .. } => "rename",
+        Op::SetAttr { .. } => "setattr",
+        Op::Write { .. } => "write",
     }
 }
+
+/// All that [`kind_of`] says.
+pub const KINDS: [&str; 10] =
+    ["create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename", "setattr", "write"];

@@ -3,142 +3,55 @@
 //! It keeps to the contract of [`fsstore::Disk`] and to no more than that: an unflushed write may survive, vanish or be
 //! torn at 512-byte boundaries, in any order with other unflushed ones. It must not be kinder than a real disk.
 
+mod cuts;
+mod image;
+
+pub use cuts::{BrokenFlush, Cuts, FlushKind, History, Unflushed};
+pub use image::Image;
+use image::{BLOCK, BLOCK_U64, Block};
 use parking_lot::Mutex;
 use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-/// What a disk writes in one piece even when power fails.
-const SECTOR: usize = 512;
-const BLOCK: usize = fsstore::BLOCK_SIZE;
-const BLOCK_U64: u64 = fsstore::BLOCK_SIZE_U64;
-
-/// The content of a disk; blocks never written are not stored. Clones share their blocks.
-#[derive(Clone, Default)]
-pub struct Image {
-    blocks: BTreeMap<u64, Arc<[u8; BLOCK]>>,
-}
-
-impl Image {
-    /// Fills `buf` from byte `offset`.
-    pub fn read(&self, buf: &mut [u8], offset: u64) {
-        for (at, piece) in pieces(offset, buf.len()) {
-            let (block, within) = (at / BLOCK_U64, in_block(at));
-            let into = &mut buf[piece.clone()];
-            match self.blocks.get(&block) {
-                Some(content) => into.copy_from_slice(&content[within..within + piece.len()]),
-                None => into.fill(0),
-            }
-        }
-    }
-
-    /// Puts `data` at byte `offset`.
-    pub fn write(&mut self, data: &[u8], offset: u64) {
-        for (at, piece) in pieces(offset, data.len()) {
-            let (block, within) = (at / BLOCK_U64, in_block(at));
-            let content = self.blocks.entry(block).or_insert_with(|| Arc::new([0; BLOCK]));
-            Arc::make_mut(content)[within..within + piece.len()].copy_from_slice(&data[piece]);
-        }
-    }
-
-    /// Forgets the whole blocks of a range.
-    fn discard(&mut self, offset: u64, len: u64) {
-        let range = offset.div_ceil(BLOCK_U64)..(offset + len) / BLOCK_U64;
-        if range.start >= range.end {
-            return;
-        }
-        let mut tail = self.blocks.split_off(&range.start);
-        let mut keep = tail.split_off(&range.end);
-        self.blocks.append(&mut keep);
-    }
-
-    /// Numbers of the blocks that hold anything but zeros, ascending.
-    pub fn used_blocks(&self) -> Vec<u64> {
-        self.blocks.iter().filter(|(_, content)| content.iter().any(|b| *b != 0)).map(|(n, _)| *n).collect()
-    }
-
-    /// Turns one bit over: what a bad sector or cable does.
-    pub fn flip_bit(&mut self, block: u64, bit: usize) {
-        if let Some(content) = self.blocks.get_mut(&block) {
-            Arc::make_mut(content)[bit / 8 % BLOCK] ^= 1 << (bit % 8);
-        }
-    }
-}
-
-fn in_block(at: u64) -> usize {
-    usize::try_from(at % BLOCK_U64).expect("less than a block")
-}
-
-/// Cuts `len` bytes at `offset` where blocks end: (byte offset on the disk, range in the buffer).
-fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset + done as u64;
-        let take = (BLOCK - in_block(at)).min(len - done);
-        let range = done..done + take;
-        done += take;
-        (take > 0).then_some((at, range))
-    })
-}
-
-/// Something that reached the disk.
+/// Something that reached the disk. Places are block numbers.
 #[derive(Clone)]
 enum Event {
     Write {
-        offset: u64,
-        data: Arc<[u8]>,
+        first: u64,
+        blocks: Arc<[Arc<Block>]>,
     },
     Discard {
         offset: u64,
         len: u64,
     },
+    SetLen {
+        bytes: u64,
+    },
     Flush,
     /// A flush of what was written in this range, and of nothing else.
     FlushRange {
-        offset: u64,
-        len: u64,
+        first: u64,
+        count: u64,
     },
 }
 
-/// What becomes of writes that no flush covered when the power fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unflushed {
-    /// All of them made it.
-    Survive,
-    /// None of them did.
-    Vanish,
-    /// Each survives, vanishes or is torn, in any order, as the seed says.
-    Torn(u64),
-}
-
-/// Which flushes the disk only pretends to do, to show that a test notices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BrokenFlush {
-    /// An honest disk.
-    #[default]
-    None,
-    /// From this event on, no flush does anything.
-    AllFrom(usize),
-    /// Just this event, if it is a flush, does nothing.
-    Only(usize),
-}
-
-impl BrokenFlush {
-    fn hits(self, event: usize) -> bool {
+impl Event {
+    fn apply(&self, image: &mut Image) {
         match self {
-            BrokenFlush::None => false,
-            BrokenFlush::AllFrom(first) => event >= first,
-            BrokenFlush::Only(one) => event == one,
+            Event::Write { first, blocks } => {
+                blocks.iter().enumerate().for_each(|(n, block)| image.put(first + n as u64, block));
+            }
+            Event::Discard { offset, len } => image.discard(*offset, *len),
+            Event::SetLen { bytes } => image.set_len(*bytes),
+            Event::Flush | Event::FlushRange { .. } => {}
         }
     }
 }
 
 /// The disk.
 pub struct SimDisk {
-    bytes: u64,
     state: Mutex<State>,
 }
 
@@ -147,11 +60,19 @@ struct State {
     now: Image,
     events: Vec<Event>,
     fail_from: Option<usize>,
+    lies: Option<Lies>,
+}
+
+/// Reads that give what was never written there.
+struct Lies {
+    random: Xoshiro256PlusPlus,
+    one_in: u32,
+    told: usize,
 }
 
 impl std::fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SimDisk({} bytes, {} events)", self.bytes, self.events())
+        write!(f, "SimDisk({} bytes, {} events)", self.bytes(), self.events())
     }
 }
 
@@ -161,10 +82,29 @@ impl SimDisk {
         SimDisk::from_image(Image::default(), bytes)
     }
 
-    /// A disk with this content, all of it durable.
-    pub fn from_image(image: Image, bytes: u64) -> Arc<SimDisk> {
-        let state = State { base: image.clone(), now: image, events: Vec::new(), fail_from: None };
-        Arc::new(SimDisk { bytes, state: Mutex::new(state) })
+    /// A disk with this content, all of it durable; of `bytes` unless the image says how long it is.
+    pub fn from_image(mut image: Image, bytes: u64) -> Arc<SimDisk> {
+        image.len.get_or_insert(bytes);
+        SimDisk::with_history(image, Vec::new())
+    }
+
+    fn with_history(base: Image, events: Vec<Event>) -> Arc<SimDisk> {
+        let mut now = base.clone();
+        events.iter().for_each(|event| event.apply(&mut now));
+        Arc::new(SimDisk { state: Mutex::new(State { base, now, events, fail_from: None, lies: None }) })
+    }
+
+    /// How long it is now.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().now.len.unwrap_or(0)
+    }
+
+    /// Makes it longer or shorter, durable with the next flush as a write is.
+    ///
+    /// # Errors
+    /// EIO, where [`SimDisk::fail_from`] says so.
+    pub fn resize(&self, bytes: u64) -> io::Result<()> {
+        self.push(Event::SetLen { bytes })
     }
 
     /// What is on the disk now, as its reader sees it.
@@ -189,14 +129,26 @@ impl SimDisk {
         self.state.lock().fail_from = event;
     }
 
+    /// From now on, one in `one_in` blocks read has a bit flipped, or is another block of the disk (a misdirected
+    /// read), as `seed` says. What is stored stays right. 0: an honest disk.
+    pub fn lie(&self, seed: u64, one_in: u32) {
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        self.state.lock().lies = (one_in > 0).then_some(Lies { random, one_in, told: 0 });
+    }
+
+    /// How many blocks were read wrong since [`SimDisk::lie`].
+    pub fn lies_told(&self) -> usize {
+        self.state.lock().lies.as_ref().map_or(0, |lies| lies.told)
+    }
+
     /// Everything that happened since the disk was made (or last [settled](SimDisk::settle)).
     pub fn history(&self) -> History {
         let state = self.state.lock();
-        History { bytes: self.bytes, base: state.base.clone(), events: state.events.clone() }
+        History { base: state.base.clone(), events: state.events.clone() }
     }
 
     fn check_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        if offset.checked_add(len).is_none_or(|end| end > self.bytes) {
+        if offset.checked_add(len).is_none_or(|end| end > self.bytes()) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the disk"));
         }
         assert!(offset.is_multiple_of(BLOCK_U64) && len.is_multiple_of(BLOCK_U64), "not whole blocks");
@@ -214,61 +166,69 @@ impl SimDisk {
     }
 }
 
-impl Event {
-    fn apply(&self, image: &mut Image) {
-        match self {
-            Event::Write { offset, data } => image.write(data, *offset),
-            Event::Discard { offset, len } => image.discard(*offset, *len),
-            Event::Flush | Event::FlushRange { .. } => {}
-        }
-    }
-
-    fn is_flush(&self) -> bool {
-        matches!(self, Event::Flush | Event::FlushRange { .. })
-    }
-
-    /// Whether `flush` makes this durable.
-    fn is_covered_by(&self, flush: &Event) -> bool {
-        match (flush, self) {
-            (Event::Flush, _) => true,
-            (Event::FlushRange { offset, len }, Event::Write { offset: at, data }) => {
-                at >= offset && at + data.len() as u64 <= offset + len
+impl Lies {
+    fn spoil(&mut self, image: &Image, blocks: u64, buf: &mut [u8]) {
+        for block in buf.chunks_mut(BLOCK) {
+            if !self.random.random_ratio(1, self.one_in) {
+                continue;
             }
-            _ => false,
-        }
-    }
-
-    /// Applies some of the sectors only. A discard has no parts: it happened or it did not.
-    fn apply_torn(&self, image: &mut Image, random: &mut Xoshiro256PlusPlus) {
-        let Event::Write { offset, data } = self else { return };
-        let sectors = data.len() / SECTOR;
-        // Half the time a clean break, as of one request cut short; else holes anywhere.
-        let cut = random.random_bool(0.5).then(|| random.random_range(0..=sectors));
-        for (n, sector) in data.chunks(SECTOR).enumerate() {
-            if cut.map_or_else(|| random.random_bool(0.5), |cut| n < cut) {
-                image.write(sector, *offset + (n * SECTOR) as u64);
+            self.told += 1;
+            if self.random.random_bool(0.5) {
+                let bit = self.random.random_range(0..block.len() * 8);
+                block[bit / 8] ^= 1 << (bit % 8);
+            } else {
+                let other = self.random.random_range(0..blocks);
+                image.read(block, other * BLOCK_U64);
             }
         }
     }
 }
 
+/// Copies the bytes of a write into blocks, once.
+fn gather(bufs: &[IoSlice<'_>], blocks: usize) -> Arc<[Arc<Block>]> {
+    let mut rest = bufs.iter().map(|buf| &buf[..]).filter(|buf| !buf.is_empty());
+    let mut piece: &[u8] = &[];
+    (0..blocks)
+        .map(|_| {
+            let mut block = Arc::new([0; BLOCK]);
+            let into = Arc::make_mut(&mut block);
+            let mut done = 0;
+            while done < BLOCK {
+                if piece.is_empty() {
+                    piece = rest.next().expect("the length was added up before");
+                }
+                let (head, tail) = piece.split_at(piece.len().min(BLOCK - done));
+                into[done..done + head.len()].copy_from_slice(head);
+                done += head.len();
+                piece = tail;
+            }
+            block
+        })
+        .collect()
+}
+
 impl fsstore::Disk for SimDisk {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.check_range(offset, buf.len() as u64)?;
-        self.state.lock().now.read(buf, offset);
+        let mut state = self.state.lock();
+        let State { now, lies, .. } = &mut *state;
+        now.read(buf, offset);
+        if let Some(lies) = lies {
+            lies.spoil(now, now.len.unwrap_or(0) / BLOCK_U64, buf);
+        }
         Ok(())
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let data: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
-        self.check_range(offset, data.len() as u64)?;
-        self.push(Event::Write { offset, data: data.into() })
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        self.check_range(offset, len as u64)?;
+        self.push(Event::Write { first: offset / BLOCK_U64, blocks: gather(bufs, len / BLOCK) })
     }
 
     fn write_durable(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.write_at(bufs, offset)?;
-        let len = bufs.iter().map(|b| b.len() as u64).sum();
-        self.push(Event::FlushRange { offset, len })
+        let len: u64 = bufs.iter().map(|b| b.len() as u64).sum();
+        self.push(Event::FlushRange { first: offset / BLOCK_U64, count: len / BLOCK_U64 })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -278,91 +238,5 @@ impl fsstore::Disk for SimDisk {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_range(offset, len)?;
         self.push(Event::Discard { offset, len })
-    }
-}
-
-/// The events of one run, from which every crash image can be made.
-pub struct History {
-    bytes: u64,
-    base: Image,
-    events: Vec<Event>,
-}
-
-impl History {
-    /// How many events there were; a crash can come before each and after the last.
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    /// Whether nothing happened.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    /// Starts before the first event.
-    pub fn cuts(&self, broken: BrokenFlush) -> Cuts<'_> {
-        Cuts { history: self, durable: self.base.clone(), pending: Vec::new(), at: 0, broken }
-    }
-}
-
-/// Walks over a history, event by event.
-pub struct Cuts<'a> {
-    history: &'a History,
-    durable: Image,
-    pending: Vec<&'a Event>,
-    at: usize,
-    broken: BrokenFlush,
-}
-
-impl Cuts<'_> {
-    /// How many events are before the cut.
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    /// Whether the next event is a flush: the moment when most is at stake.
-    pub fn before_flush(&self) -> bool {
-        self.history.events.get(self.at).is_some_and(Event::is_flush)
-    }
-
-    /// Moves the cut behind the next event; false at the end.
-    pub fn advance(&mut self) -> bool {
-        let Some(event) = self.history.events.get(self.at) else { return false };
-        if !event.is_flush() {
-            self.pending.push(event);
-        } else if !self.broken.hits(self.at) {
-            let pending = std::mem::take(&mut self.pending);
-            let (done, left): (Vec<&Event>, _) =
-                pending.into_iter().partition(|write| write.is_covered_by(event));
-            done.into_iter().for_each(|write| write.apply(&mut self.durable));
-            self.pending = left;
-        }
-        self.at += 1;
-        true
-    }
-
-    /// The disk that a crash here leaves.
-    pub fn crash(&self, unflushed: Unflushed) -> Arc<SimDisk> {
-        let mut image = self.durable.clone();
-        match unflushed {
-            Unflushed::Vanish => {}
-            Unflushed::Survive => self.pending.iter().for_each(|event| event.apply(&mut image)),
-            Unflushed::Torn(seed) => self.tear(&mut image, seed),
-        }
-        SimDisk::from_image(image, self.history.bytes)
-    }
-
-    fn tear(&self, image: &mut Image, seed: u64) {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ (self.at as u64) << 32);
-        let mut order = self.pending.clone();
-        order.shuffle(&mut random);
-        let survives = [0.1, 0.5, 0.9][random.random_range(0..3)];
-        for event in order {
-            if random.random_bool(survives) {
-                event.apply(image);
-            } else if random.random_bool(0.5) {
-                event.apply_torn(image, &mut random);
-            }
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! Compares a volume with the model, and describes a volume in the words of [`Model::dump`].
 
-use crate::model::content::sum_of;
+use crate::model::content::{Content, sum_of};
 use crate::model::{Body, Model, Node, comparable};
-use fsstore::{Attr, Change, Context, Cookie, Done, FileId, FileKind, Lsn, PreAttr, ROOT, Time, Volume};
+use bytes::Bytes;
+use fsstore::{
+    Attr, Change, Context, Cookie, Done, FileId, FileKind, Lsn, PreAttr, ROOT, SnapshotId, Time, Volume,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -94,65 +97,91 @@ fn comparable_pre(pre: PreAttr, of: &Attr) -> PreAttr {
 
 /// Compares everything that can be seen of every file.
 pub fn verify(volume: &Volume, model: &Model) -> Result<(), Wrong> {
-    for node in model.files() {
-        let id = node.attr.id;
-        let attr = volume.getattr(id).map_err(|e| format!("getattr {id:?}: {e}"))?;
-        same!(comparable(attr), node.attr, "attributes");
-        match &node.body {
-            Body::File(_) => verify_content(volume, node)?,
-            Body::Dir(_) => verify_dir(volume, model, node)?,
+    verify_within(volume, model, SnapshotId::ACTIVE)
+}
+
+/// The same of one image of the volume: the active one, or a snapshot.
+pub fn verify_within(volume: &Volume, model: &Model, image: SnapshotId) -> Result<(), Wrong> {
+    let place = |node| Place { volume, model, node, id: Node::id(node).within(image) };
+    model.files().into_iter().map(place).try_for_each(|place| place.verify())
+}
+
+/// A file in an image of the volume, and what the model says of it.
+struct Place<'a> {
+    volume: &'a Volume,
+    model: &'a Model,
+    node: &'a Node,
+    id: FileId,
+}
+
+impl Place<'_> {
+    /// Attributes as the model's image would show them here.
+    fn shown(&self, attr: Attr) -> Attr {
+        Attr { id: attr.id.within(self.id.snapshot), ..attr }
+    }
+
+    fn verify(&self) -> Result<(), Wrong> {
+        let id = self.id;
+        let attr = self.volume.getattr(id).map_err(|e| format!("getattr {id:?}: {e}"))?;
+        same!(comparable(attr), self.shown(self.node.attr), "attributes");
+        match &self.node.body {
+            Body::File(content) => self.verify_content(content)?,
+            Body::Dir(entries) => self.verify_dir(entries)?,
             Body::Symlink(target) => {
-                let found = volume.readlink(&root(), id).map_err(|e| format!("readlink {id:?}: {e}"))?;
+                let found = self.volume.readlink(&root(), id).map_err(|e| format!("readlink {id:?}: {e}"))?;
                 same!(found.0, *target, "target of {id:?}");
             }
             Body::Special => {}
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn verify_content(volume: &Volume, node: &Node) -> Result<(), Wrong> {
-    let Body::File(content) = &node.body else { return Ok(()) };
-    let id = node.attr.id;
-    for range in content.ranges() {
-        let mut at = range.start;
-        while at < range.end {
-            let len = usize::try_from((range.end - at).min(1 << 20)).expect("at most a MiB");
-            let got = volume.read(&root(), id, at, len).map_err(|e| format!("read {id:?} at {at}: {e}"))?;
-            let want = content.read(at, len);
-            if got.data[..] != want[..] {
-                let place = got.data.iter().zip(&want).position(|(a, b)| a != b);
-                let lens = (got.data.len(), want.len());
-                return Err(format!("content of {id:?} at {at} + {place:?} (lengths {lens:?})"));
+    fn verify_content(&self, content: &Content) -> Result<(), Wrong> {
+        let id = self.id;
+        for range in content.ranges() {
+            let mut at = range.start;
+            while at < range.end {
+                let len = usize::try_from((range.end - at).min(1 << 20)).expect("at most a MiB");
+                let got = self.volume.read(&root(), id, at, len);
+                let got = got.map_err(|e| format!("read {id:?} at {at}: {e}"))?;
+                let want = content.read(at, len);
+                if got.data[..] != want[..] {
+                    let place = got.data.iter().zip(&want).position(|(a, b)| a != b);
+                    let lens = (got.data.len(), want.len());
+                    return Err(format!("content of {id:?} at {at} + {place:?} (lengths {lens:?})"));
+                }
+                at += len as u64;
             }
-            at += len as u64;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn verify_dir(volume: &Volume, model: &Model, node: &Node) -> Result<(), Wrong> {
-    let Body::Dir(entries) = &node.body else { return Ok(()) };
-    let id = node.attr.id;
-    let (listed, end) =
-        list(volume, &root(), id, Cookie(0), usize::MAX).map_err(|e| format!("readdir: {e}"))?;
-    same!(end, true, "end of directory {id:?}");
-    same!(listed.len(), entries.len() + 2, "number of entries of {id:?}");
-    let dots: Vec<_> = listed.iter().take(2).map(|e| (&e.name[..], e.file)).collect();
-    same!(dots, vec![(&b"."[..], id), (&b".."[..], node.parent)], "dots of {id:?}");
-    if !listed.windows(2).all(|pair| pair[0].cookie < pair[1].cookie) {
-        return Err(format!("cookies of {id:?} are not ascending: {listed:?}"));
+    fn verify_dir(&self, entries: &BTreeMap<Bytes, FileId>) -> Result<(), Wrong> {
+        let id = self.id;
+        let listed = list(self.volume, &root(), id, Cookie(0), usize::MAX);
+        let (listed, end) = listed.map_err(|e| format!("readdir: {e}"))?;
+        same!(end, true, "end of directory {id:?}");
+        same!(listed.len(), entries.len() + 2, "number of entries of {id:?}");
+        let dots: Vec<_> = listed.iter().take(2).map(|e| (&e.name[..], e.file)).collect();
+        // Above the root of a snapshot is the list of snapshots.
+        let in_snapshot = id.snapshot != SnapshotId::ACTIVE;
+        let above = if in_snapshot && self.node.attr.id == ROOT { SnapshotId::LIST } else { id.snapshot };
+        same!(dots, vec![(&b"."[..], id), (&b".."[..], self.node.parent.within(above))], "dots of {id:?}");
+        if !listed.windows(2).all(|pair| pair[0].cookie < pair[1].cookie) {
+            return Err(format!("cookies of {id:?} are not ascending: {listed:?}"));
+        }
+        let found: BTreeMap<&[u8], FileId> = listed[2..].iter().map(|e| (&e.name[..], e.file)).collect();
+        let want = entries.iter().map(|(name, file)| (&name[..], file.within(id.snapshot))).collect();
+        same!(found, want, "entries of {id:?}");
+        for entry in listed.iter().filter(|entry| entry.file.snapshot != SnapshotId::LIST) {
+            let file = entry.file.within(SnapshotId::ACTIVE);
+            let want = self.shown(self.model.node(file).map_err(|e| format!("{e}"))?.attr);
+            same!(entry.kind, want.kind, "kind in the entry {:?}", entry.name);
+            let found = self.volume.lookup(&root(), id, &entry.name).map_err(|e| format!("lookup: {e}"))?;
+            same!(comparable(found), want, "lookup of {:?}", entry.name);
+        }
+        Ok(())
     }
-    let found: BTreeMap<&[u8], FileId> = listed[2..].iter().map(|e| (&e.name[..], e.file)).collect();
-    let want: BTreeMap<&[u8], FileId> = entries.iter().map(|(name, file)| (&name[..], *file)).collect();
-    same!(found, want, "entries of {id:?}");
-    for entry in &listed {
-        let want = model.node(entry.file).map_err(|e| format!("{e}"))?.attr;
-        same!(entry.kind, want.kind, "kind in the entry {:?}", entry.name);
-        let found = volume.lookup(&root(), id, &entry.name).map_err(|e| format!("lookup: {e}"))?;
-        same!(comparable(found), want, "lookup of {:?}", entry.name);
-    }
-    Ok(())
 }
 
 /// The whole tree as [`Model::dump`] would print it. Also checks that every inode found has a place.

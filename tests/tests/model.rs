@@ -4,9 +4,11 @@
 
 use bytes::Bytes;
 use ferry_tests::pair::Pair;
-use ferry_tests::random::{Limits, Random, for_each_seed};
+use ferry_tests::random::{KINDS, Limits, Random, kind_of};
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::verify::{Wrong, list, root, verify};
 use fsstore::{Context, Cookie, CreateHow, FsError, Op, ROOT, SetAttrs, Time};
+use std::collections::BTreeSet;
 
 const BYTES: u64 = 96 << 20;
 const STEPS: usize = 1500;
@@ -22,6 +24,7 @@ fn run(seed: u64) -> Result<(), Wrong> {
     }
     verify(&pair.volume, &pair.model)?;
     pair.verify_snapshots()?;
+    pair.verify_snapshot_copies()?;
     pair.reopen_clean()?;
     empty(&mut pair)
 }
@@ -83,6 +86,21 @@ fn random_operations_in_a_nearly_full_volume() {
         pair.may_fill = false;
         empty(&mut pair)
     });
+}
+
+/// The tests above would notice an operation that nobody ever asks for, or that never works.
+#[test]
+fn every_operation_is_tried_and_succeeds() {
+    let mut pair = Pair::new(Random::new(3, Limits::WIDE), BYTES).unwrap();
+    let (mut worked, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..3000 {
+        let (cx, op) = (pair.random.context(), pair.random.op(&pair.model));
+        let kind = kind_of(&op);
+        let into = if pair.run(&cx, op).unwrap().is_ok() { &mut worked } else { &mut failed };
+        into.insert(kind);
+    }
+    assert_eq!(worked, BTreeSet::from(KINDS));
+    assert_eq!(failed, BTreeSet::from(KINDS));
 }
 
 fn at(secs: i64) -> Context {

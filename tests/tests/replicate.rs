@@ -1,7 +1,8 @@
 //! A replica is block for block its source, at every update, and an interrupted update leaves the old one.
 
 use ferry_tests::pair::{Pair, open};
-use ferry_tests::random::{Limits, Random, for_each_seed};
+use ferry_tests::random::{Limits, Random};
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::replicate::{copy, send, send_blocks};
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{Wrong, verify};

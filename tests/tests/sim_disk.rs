@@ -99,3 +99,31 @@ fn injected_failures_do_nothing_to_the_content() {
     assert_eq!(get(&disk, 1), [1; B]);
     disk.flush().unwrap();
 }
+
+#[test]
+fn a_new_length_is_durable_when_it_is_flushed() {
+    let disk = SimDisk::new(8 * B as u64);
+    put(&disk, 7, 1, 1);
+    disk.flush().unwrap();
+    disk.resize(4 * B as u64).unwrap();
+    assert!(disk.read_at(&mut [0; B], 7 * B as u64).is_err());
+    disk.resize(16 * B as u64).unwrap();
+    assert_eq!(get(&disk, 7), [0; B]);
+    let history = disk.history();
+    let mut cuts = history.cuts(BrokenFlush::None);
+    while cuts.advance() {}
+    assert_eq!(cuts.crash(Unflushed::Vanish).bytes(), 8 * B as u64);
+    assert_eq!(cuts.crash(Unflushed::Survive).bytes(), 16 * B as u64);
+    assert_eq!(cuts.kill().bytes(), 16 * B as u64);
+}
+
+#[test]
+fn a_lying_disk_keeps_what_was_written() {
+    let disk = SimDisk::new(64 * B as u64);
+    put(&disk, 1, 1, 3);
+    disk.lie(7, 2);
+    let wrong = (0..32).filter(|_| get(&disk, 2) != [1; B]).count();
+    assert!(wrong > 0 && wrong <= disk.lies_told());
+    disk.lie(7, 0);
+    assert_eq!(get(&disk, 2), [1; B]);
+}

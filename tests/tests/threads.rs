@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
 
 use bytes::Bytes;
-use ferry_tests::random::{Limits, Random, for_each_seed};
+use ferry_tests::random::{Limits, Random};
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::replicate::copy;
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{dump, root};

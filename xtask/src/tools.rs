@@ -11,8 +11,12 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 2] =
-    [Tool { program: "nfs-ls", package: "libnfs-utils" }, Tool { program: "ip", package: "iproute2" }];
+const TOOLS: [Tool; 4] = [
+    Tool { program: "nfs-ls", package: "libnfs-utils" },
+    Tool { program: "ip", package: "iproute2" },
+    Tool { program: "losetup", package: "util-linux" },
+    Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+];
 
 /// Makes the tools available as far as possible; gives a line for each that is missing.
 pub(crate) fn prepare() -> Result<Vec<String>, Failure> {

@@ -83,13 +83,13 @@ pub(super) fn drop_link(st: &mut State, io: &Io, now: Time, parent: InodeNum, in
     let is_dir = st.load(io, ino)?.is_dir();
     if is_dir {
         st.edit(io, parent, |dir, _| {
-            dir.nlink -= 1;
+            dir.nlink = dir.nlink.saturating_sub(1);
             Ok(())
         })?;
         return st.free_inode(io, ino);
     }
     let left = st.edit(io, ino, |inode, _| {
-        inode.nlink -= 1;
+        inode.nlink = inode.nlink.saturating_sub(1);
         inode.ctime = inode.stamp(now);
         Ok(inode.nlink)
     })?;

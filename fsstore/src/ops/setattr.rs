@@ -122,7 +122,8 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result
 
 fn resize(inode: &mut Inode, edit: &mut Edit<'_>, size: u64) -> Result<()> {
     if size < inode.size {
-        inode.blocks -= inode.tree.truncate(edit, Fbn(size.div_ceil(BLOCK_SIZE_U64)))?;
+        let dropped = inode.tree.truncate(edit, Fbn(size.div_ceil(BLOCK_SIZE_U64)))?;
+        inode.blocks = inode.blocks.saturating_sub(dropped);
         // What is behind the end of the last block must read as zeros if the file grows again.
         let tail = usize::try_from(size % BLOCK_SIZE_U64).unwrap_or(0);
         let last = Fbn(size / BLOCK_SIZE_U64);

@@ -187,6 +187,44 @@ async fn vservers_volumes_snapshots_and_policies_come_and_go() {
     assert_eq!(std::fs::read_dir(node.dir.join("aggr")).unwrap().count(), 0);
 }
 
+/// A regular file stands in for the device; the store's own test has a real one.
+#[tokio::test]
+async fn a_volume_may_have_a_device_for_itself() {
+    let node = Node::with_vserver().await;
+    let dir = tempfile::tempdir().unwrap();
+    let device = dir.path().join("sdx");
+    std::fs::write(&device, vec![1; 24 << 20]).unwrap();
+    let create = |body| node.ask("POST", "/vservers/vs/volumes", Some(body));
+    let new = |name: &str, overwrite: bool| json!({"name": name, "device": device, "overwrite": overwrite});
+    let inside = json!({"name": "v", "device": node.dir.join("config.redb"), "overwrite": true});
+    let cases = [
+        (create(new("v", false)).await, 409, "there is something on this device"),
+        (create(json!({"name": "v", "device": "sdx"})).await, 400, "absolute"),
+        (create(json!({"name": "v", "device": dir.path().join("none")})).await, 400, "No such file"),
+        (create(inside).await, 400, "data directory"),
+        (create(json!({"name": "v", "size_bytes": 16 << 20, "overwrite": true})).await, 400, "name one"),
+        (create(json!({"name": "v"})).await, 400, "bytes, not 0"),
+    ];
+    for ((status, problem), expected, detail) in cases {
+        assert_eq!(status, expected, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{detail}: {problem}");
+    }
+    let made = node.make("/vservers/vs/volumes", new("v", true)).await;
+    assert_eq!((&made["device"], &made["size_bytes"]), (&json!(device), &json!(24 << 20)));
+    assert_eq!(create(new("w", true)).await.0, 409, "a volume has it");
+    node.state.cluster.stop().await;
+    node.state.cluster.start().await.unwrap();
+    let again = node.get("/vservers/vs/volumes/v").await;
+    assert_eq!((&again["device"], &again["mounted"]), (&json!(device), &json!(true)));
+    assert_eq!(create(new("w", true)).await.0, 409, "a volume has it");
+    assert_eq!(node.ask("DELETE", "/vservers/vs/volumes/v", None).await.0, 204);
+    let too_large = json!({"name": "v", "device": device, "size_bytes": 25 << 20});
+    let (status, problem) = create(too_large).await;
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("the volume needs"), "{problem}");
+    node.make("/vservers/vs/volumes", new("x", false)).await;
+    node.state.cluster.stop().await;
+}
+
 #[tokio::test]
 async fn a_lif_goes_up_and_down_with_its_vserver() {
     let node = Node::with_vserver().await;

@@ -13,6 +13,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("SNAPSHOTS", "snapshot_bytes"),
     ("FILES", "files"),
     ("POLICY", "policy"),
+    ("DEVICE", "device"),
     ("MOUNTED", "mounted"),
     ("FAULT", "fault"),
 ];
@@ -22,15 +23,22 @@ const COLUMNS: &[(&str, &str)] = &[
 pub enum VolumeCommand {
     /// Make a volume and mount it in the virtual server's tree
     #[command(after_help = "Examples:\n  ferry volume create vs1 root --size 10G\n  \
-                            ferry volume create vs1 home --size 1T --junction /home --policy intern")]
+                            ferry volume create vs1 home --size 1T --junction /home --policy intern\n  \
+                            ferry volume create vs1 fast --device /dev/disk/by-id/nvme-X")]
     Create {
         /// Virtual server
         vserver: String,
         /// Name, unique in the virtual server
         name: String,
-        /// Size, e.g. 512M, 10G, 1.5T; the file is sparse
-        #[arg(long, value_parser = parse_bytes)]
-        size: u64,
+        /// Size, e.g. 512M, 10G, 1.5T; the file is sparse [default with --device: all of the device]
+        #[arg(long, value_parser = parse_bytes, required_unless_present = "device")]
+        size: Option<u64>,
+        /// Block device of the node that this volume has for itself; best a name that stays, as in /dev/disk/by-id
+        #[arg(long)]
+        device: Option<String>,
+        /// Lose what is on the device; else one that is not blank is refused
+        #[arg(long, requires = "device")]
+        overwrite: bool,
         /// Where to mount it [default: / for the first volume, /NAME for others]
         #[arg(long)]
         junction: Option<String>,
@@ -78,8 +86,11 @@ fn path(vserver: &str, name: &str) -> String {
 
 pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
-        VolumeCommand::Create { vserver, name, size, junction, policy } => {
-            let body = json!({ "name": name, "size_bytes": size, "junction": junction, "policy": policy });
+        VolumeCommand::Create { vserver, name, size, device, overwrite, junction, policy } => {
+            let body = json!({
+                "name": name, "size_bytes": size.unwrap_or(0), "device": device, "overwrite": overwrite,
+                "junction": junction, "policy": policy,
+            });
             output.print(&client.post(&format!("/vservers/{}/volumes", segment(&vserver)), &body)?, COLUMNS);
         }
         VolumeCommand::List { vserver } => {

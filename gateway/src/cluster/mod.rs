@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod error;
+mod images;
 mod lifs;
 mod peering;
 mod policies;
@@ -29,7 +30,6 @@ use migrate::Identity;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -179,11 +179,6 @@ impl Cluster {
                 "vserver `{vserver}` has moved to cluster `{to}`; change it there"
             ))),
         }
-    }
-
-    /// Where the image of a volume is.
-    pub(crate) fn volume_path(&self, uuid: Uuid) -> PathBuf {
-        self.config.aggregate_dir().join(format!("{uuid}.vol"))
     }
 
     /// How volumes run here.

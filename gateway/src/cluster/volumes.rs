@@ -4,8 +4,9 @@ use super::served::mounted_volume;
 use super::{Cluster, ClusterError, Result, blocking, check_name, now};
 use crate::store::{Record, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
-use fsstore::{FileDisk, VOLUME_BYTES_MIN, Volume, VolumeSpec};
+use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -18,8 +19,15 @@ const VOLUME_BYTES_MAX: u64 = 16 << 40;
 pub struct NewVolume {
     /// Name, unique in the vserver.
     pub name: String,
-    /// Address space in bytes, at least 4 MiB. The file is sparse.
+    /// Address space in bytes, at least 4 MiB. The file is sparse. With a device it may be left out (0): all of it.
+    #[serde(default)]
     pub size_bytes: u64,
+    /// Absolute path of a block device of the node, which this volume then has for itself; default: a file of the
+    /// aggregate.
+    pub device: Option<String>,
+    /// Whether to lose what is on the device; default: a device that is not blank is refused.
+    #[serde(default)]
+    pub overwrite: bool,
     /// Where it is mounted; default: `/` for the first volume, `/NAME` for others.
     pub junction: Option<String>,
     /// Export policy; default `default`.
@@ -45,6 +53,8 @@ pub struct VolumeView {
     pub uuid: Uuid,
     /// Address space in bytes.
     pub size_bytes: u64,
+    /// The block device that holds it; none: a file of the aggregate.
+    pub device: Option<String>,
     /// Where it is mounted.
     pub junction: String,
     /// Export policy.
@@ -68,7 +78,12 @@ impl Cluster {
     /// A bad or taken name or path, a size out of range, an unknown policy, a disk that fails.
     pub async fn create_volume(self: &Arc<Self>, vserver: &str, new: NewVolume) -> Result<VolumeView> {
         check_name("volume", &new.name)?;
-        if !(VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&new.size_bytes) {
+        if new.overwrite && new.device.is_none() {
+            return Err(ClusterError::Invalid("only a device can be overwritten: name one".to_owned()));
+        }
+        let device = new.device.map(|path| (PathBuf::from(path), not_blank(new.overwrite)));
+        let all_of_it = device.is_some() && new.size_bytes == 0;
+        if !all_of_it && !(VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&new.size_bytes) {
             return Err(ClusterError::Invalid(format!(
                 "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {}",
                 new.size_bytes
@@ -95,13 +110,27 @@ impl Cluster {
             policy,
         };
         let this = Arc::clone(self);
-        blocking(move || this.format_and_mount(record)).await
+        blocking(move || this.format_and_mount(record, device.as_ref())).await
     }
 
-    fn format_and_mount(&self, record: VolumeRecord) -> Result<VolumeView> {
+    fn format_and_mount(
+        &self,
+        mut record: VolumeRecord,
+        device: Option<&(PathBuf, NotBlank)>,
+    ) -> Result<VolumeView> {
         let served = self.need_served(&record.vserver)?;
-        let path = self.volume_path(record.uuid);
-        let disk = FileDisk::create(&path, record.size_bytes)?;
+        let disk = match device {
+            None => self.make_image(record.uuid, record.size_bytes)?,
+            Some((path, not_blank)) => {
+                let disk = self.take_device(record.uuid, path, *not_blank)?;
+                if let Err(error) = size_on_device(&mut record, &disk) {
+                    drop(disk);
+                    self.remove_image(record.uuid)?;
+                    return Err(error);
+                }
+                disk
+            }
+        };
         let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
         let made = Volume::create(Arc::new(disk), &spec, now(), self.tuning()).map_err(ClusterError::from);
         let mounted = made.and_then(|volume| {
@@ -113,10 +142,12 @@ impl Cluster {
             Ok(volume)
         });
         match mounted {
-            Ok(volume) => Ok(view(&record, Some(&volume))),
+            Ok(volume) => Ok(self.volume_view(&record, Some(&volume))),
             Err(error) => {
-                // Nothing refers to the file yet.
-                let _ = std::fs::remove_file(&path);
+                // Nothing refers to the image yet. The volume, which held it, is gone by now.
+                if let Err(left) = self.remove_image(record.uuid) {
+                    tracing::warn!(volume = record.name, error = %left, "an unfinished image is left behind");
+                }
                 Err(error)
             }
         }
@@ -145,7 +176,7 @@ impl Cluster {
     /// Unknown names.
     pub fn volume(&self, vserver: &str, name: &str) -> Result<VolumeView> {
         let record = self.volume_record(vserver, name)?;
-        Ok(view(&record, self.mounted(vserver, name).ok().as_ref()))
+        Ok(self.volume_view(&record, self.mounted(vserver, name).ok().as_ref()))
     }
 
     /// All volumes of a vserver.
@@ -157,7 +188,7 @@ impl Cluster {
         let records = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
         Ok(records
             .iter()
-            .map(|record| view(record, self.mounted(vserver, &record.name).ok().as_ref()))
+            .map(|record| self.volume_view(record, self.mounted(vserver, &record.name).ok().as_ref()))
             .collect())
     }
 
@@ -235,28 +266,42 @@ impl Cluster {
         }
         self.remove_image(record.uuid)
     }
+}
 
-    /// Removes the image of a volume; a missing one is removed already.
-    pub(crate) fn remove_image(&self, uuid: Uuid) -> Result<()> {
-        match std::fs::remove_file(self.volume_path(uuid)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+impl Cluster {
+    fn volume_view(&self, record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
+        let space = volume.map(|volume| volume.statfs());
+        VolumeView {
+            name: record.name.clone(),
+            uuid: record.uuid,
+            size_bytes: record.size_bytes,
+            device: self.volume_device(record.uuid).map(|path| path.display().to_string()),
+            junction: record.junction.clone(),
+            policy: record.policy.clone(),
+            mounted: volume.is_some(),
+            available_bytes: space.map(|space| space.available_bytes),
+            snapshot_bytes: space.map(|space| space.snapshot_bytes),
+            files: space.map(|space| space.files),
+            fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
         }
     }
 }
 
-fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
-    let space = volume.map(|volume| volume.statfs());
-    VolumeView {
-        name: record.name.clone(),
-        uuid: record.uuid,
-        size_bytes: record.size_bytes,
-        junction: record.junction.clone(),
-        policy: record.policy.clone(),
-        mounted: volume.is_some(),
-        available_bytes: space.map(|space| space.available_bytes),
-        snapshot_bytes: space.map(|space| space.snapshot_bytes),
-        files: space.map(|space| space.files),
-        fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
+fn not_blank(overwrite: bool) -> NotBlank {
+    if overwrite { NotBlank::Overwrite } else { NotBlank::Refuse }
+}
+
+/// Puts the size of the device into the record, unless it says a smaller one.
+fn size_on_device(record: &mut VolumeRecord, disk: &FileDisk) -> Result<()> {
+    let there = disk.size_bytes()?;
+    if record.size_bytes == 0 {
+        record.size_bytes = there.min(VOLUME_BYTES_MAX);
     }
+    if there < record.size_bytes || record.size_bytes < VOLUME_BYTES_MIN {
+        return Err(ClusterError::Invalid(format!(
+            "the device has {there} bytes, the volume needs {}",
+            record.size_bytes.max(VOLUME_BYTES_MIN)
+        )));
+    }
+    Ok(())
 }

@@ -79,7 +79,7 @@ impl Cluster {
                 Err(_) => self.remove_image(spec.uuid)?,
             }
         }
-        let disk = FileDisk::create(&path, spec.size_bytes)?;
+        let disk = self.make_image(spec.uuid, spec.size_bytes)?;
         replicas.insert(spec.uuid, Arc::new(Replica::create(Arc::new(disk), spec)?));
         Ok(())
     }

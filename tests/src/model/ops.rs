@@ -159,8 +159,7 @@ impl Model {
         if is_dir && parent.attr.nlink >= LINK_MAX {
             return Err(FsError::TooManyLinks);
         }
-        let id =
-            given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
+        let id = given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = new_attr(cx, parent, id, &fresh);
         self.nodes.insert(id, Arc::new(Node { attr, body: fresh.body, parent: dir }));
