@@ -2,6 +2,7 @@
 
 mod access;
 mod blockmap;
+mod check;
 mod cp;
 mod directory;
 mod disk;
@@ -25,6 +26,7 @@ mod tree;
 mod volume;
 mod walloc;
 
+pub use check::*;
 pub use disk::{Disk, FileDisk};
 pub use error::{FsError, Result};
 pub use ids::*;

@@ -184,7 +184,7 @@ fn replay(shared: &Shared, batches: &[Batch]) -> Result<()> {
 }
 
 /// The blocks of a write record, and where they stand.
-fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec<u64>)> {
+pub(crate) fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec<u64>)> {
     let pieces = match &record.act {
         Act::Write(write) => &write.pieces[..],
         _ => &[],

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::pair::{Pair, open};
 use crate::random::{Limits, Random};
 use crate::sim_disk::{BrokenFlush, Cuts, SimDisk, Unflushed};
-use crate::verify::{Wrong, difference, dump};
+use crate::verify::{Wrong, check_clean, difference, dump};
 use fsstore::{Snapshot, SnapshotId, Volume};
 use rand::RngExt;
 use std::cell::OnceCell;
@@ -167,6 +167,7 @@ impl Run {
 
     fn check_crash(&self, cuts: &Cuts<'_>, unflushed: Unflushed, go_on: bool) -> Result<(), Wrong> {
         let disk = cuts.crash(unflushed);
+        check_clean(disk.clone())?;
         let volume = open(disk.clone())?;
         let state = self.find_state(&volume, cuts.at())?;
         self.check_snapshot_list(&volume, cuts.at())?;
@@ -234,6 +235,7 @@ impl Run {
             pair.mutate().map_err(|wrong| format!("going on: {wrong}"))?;
         }
         pair.reopen_clean().map_err(|wrong| format!("going on: {wrong}"))?;
+        check_clean(pair.disk.clone()).map_err(|wrong| format!("going on: {wrong}"))?;
         pair.verify_snapshots()
     }
 }
