@@ -302,9 +302,14 @@ impl Inner {
 }
 
 /// The batches that go on from the image of `info`, in order.
+///
+/// # Errors
+/// [`FsError::Format`] for a malformed record, and for a batch that can't be read though a later one says that it was
+/// durable: to leave it out would lose what was acknowledged.
 pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
     let mut batches = Vec::new();
     let mut seq = info.log_seq;
+    let mut ends = Vec::new();
     for half in [info.log_half, info.log_half ^ 1] {
         let mut block = 0;
         while let Some((batch, blocks)) = read_batch(disk, info, half, block, seq)? {
@@ -312,8 +317,43 @@ pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
             seq += 1;
             batches.push(batch);
         }
+        ends.push((half, block));
+    }
+    for (half, end) in ends {
+        if let Some(later) = later_batch(disk, info, half, end, seq)? {
+            let text = format!("log batch {seq} is damaged, and batch {later} says that it was durable");
+            return Err(FsError::Format(text));
+        }
     }
     Ok(batches)
+}
+
+/// Blocks looked at with one read in search of a batch.
+const SEARCH_BLOCKS: u64 = 256;
+
+/// A whole batch behind `from` that was written when batch `seq` was durable.
+fn later_batch(disk: &dyn Disk, info: &FsInfo, half: u8, from: u64, seq: u64) -> Result<Option<u64>> {
+    let mut block = from;
+    while block < info.log_half_blocks {
+        let count = (info.log_half_blocks - block).min(SEARCH_BLOCKS);
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * BLOCK_SIZE];
+        let at = (FSINFO_BLOCKS + u64::from(half) * info.log_half_blocks + block) * BLOCK_SIZE_U64;
+        disk.read_at(&mut bytes, at)?;
+        for (page, place) in bytes.chunks(BLOCK_SIZE).zip(block..) {
+            let mut input = Reader::new(&page[..HEAD]);
+            let (magic, log_id, found, durable) = (input.u64(), input.u64(), input.u64(), input.u64());
+            if magic == MAGIC
+                && log_id == info.log_id
+                && found > seq
+                && durable >= seq
+                && read_batch(disk, info, half, place, found)?.is_some()
+            {
+                return Ok(Some(found));
+            }
+        }
+        block += count;
+    }
+    Ok(None)
 }
 
 fn read_batch(

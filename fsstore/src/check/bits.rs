@@ -51,6 +51,18 @@ impl BlockSet {
         self.regions.get(&page).map(|bits| &**bits)
     }
 
+    /// All of them, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Vbn> {
+        self.regions.iter().flat_map(|(page, bits)| {
+            let base = page * MAP_BLOCKS_PER_PAGE;
+            let set = |bit: &u64| {
+                let (word, mask) = word_and_mask(*bit);
+                bits[word] & mask != 0
+            };
+            (0..MAP_BLOCKS_PER_PAGE).filter(set).map(move |bit| Vbn(base + bit))
+        })
+    }
+
     /// The map pages that have a bit, ascending.
     pub(super) fn pages(&self) -> impl Iterator<Item = (u64, &Bits)> {
         self.regions.iter().filter(|(_, bits)| bits.iter().any(|word| *word != 0)).map(|(n, b)| (*n, &**b))

@@ -2,8 +2,9 @@
 
 use super::bits::{BlockSet, Reach};
 use super::finding::{FindingKind, Owner};
+use super::rebuild::Kept;
 use super::walk::{Walked, walk};
-use super::{Checker, Listed};
+use super::{Checker, ImageName, Listed};
 use crate::blockmap::{Bits, WORDS, add_page, map_height, runs};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, InodeNum, Vbn};
 use crate::inode::{INODES_PER_PAGE, Inode};
@@ -40,36 +41,47 @@ fn references_allowed(_vbn: Vbn) -> u64 {
 }
 
 impl Checker<'_> {
-    /// Looks at one image. Gives what it reaches, and whether that is all: no block on the way was lost.
-    pub(super) fn check_image(&mut self, listed: &Listed, twin: Option<&ImageRoot>) -> (BlockSet, bool) {
+    /// Looks at one image; gives what it reaches.
+    pub(super) fn check_image(&mut self, listed: &Listed, twin: Option<&ImageRoot>) -> Kept {
         let image = listed.root;
-        let mut reach = Reach::default();
-        let map = walk(self, &mut reach, Owner::MAP, image.map, twin.map(|twin| twin.map), false);
+        let before = self.map_findings();
+        let (mut maps, mut reach) = (Reach::default(), Reach::default());
+        let map = walk(self, &mut maps, Owner::MAP, image.map, twin.map(|twin| twin.map), false);
         self.check_map_shape(&image);
         let table = walk(self, &mut reach, Owner::TABLE, listed.table.0, None, false);
         let inodes =
             walk(self, &mut reach, Owner::INODES, image.inofile, twin.map(|twin| twin.inofile), true);
-        let mut tally = Tally { lost: inodes.lost > 0, ..Tally::default() };
-        let before = twin.and_then(|twin| Tree::from_root(twin.inofile).ok());
+        let mut tally = Tally { lost: inodes.lost + table.lost > 0, ..Tally::default() };
+        let twin = twin.and_then(|twin| Tree::from_root(twin.inofile).ok());
         for (fbn, ptr) in &inodes.leaves {
-            self.check_inode_page(&image, (*fbn, *ptr), before.as_ref(), &mut reach, &mut tally);
+            self.check_inode_page(&image, (*fbn, *ptr), twin.as_ref(), &mut reach, &mut tally);
         }
-        let whole = !tally.lost && map.lost == 0 && table.lost == 0;
-        self.check_references(&reach);
-        let reach = std::mem::take(&mut reach.blocks);
-        self.check_map(&image, &reach, whole);
-        if whole {
-            self.check_counters(&image, &reach, &tally);
-            self.check_free_chain(&image, tally.free);
-        } else {
+        let judged = !tally.lost && map.lost == 0;
+        self.whole &= judged;
+        self.check_references(&maps, &reach);
+        let readable = self.check_map(&image, &maps.blocks, &reach.blocks, judged);
+        if judged {
+            self.check_counters(&image, maps.blocks.len() + reach.blocks.len(), &tally);
+        }
+        if tally.lost {
             let text = "because of the blocks above that can't be read, lost space, counters and free inodes were not judged";
             self.find(FindingKind::NotJudged, None, None, text.to_owned());
         }
-        self.check_names(&image, &inodes.leaves, whole);
-        if matches!(self.image, super::ImageName::Active) {
+        let wrong = !readable || map.lost > 0 || self.map_findings() > before;
+        if !tally.lost {
+            self.check_free_chain(&image, tally.free);
+        }
+        self.check_names(&image, &inodes.leaves, !tally.lost);
+        if matches!(self.image, ImageName::Active) {
             self.summary.files = tally.used;
         }
-        (reach, whole)
+        Kept { content: reach.blocks, map: maps.blocks, whole: !tally.lost, wrong, files: tally.used }
+    }
+
+    /// How many findings there are that a new map and new counters mend.
+    fn map_findings(&self) -> u64 {
+        let mended = [FindingKind::NotMarked, FindingKind::Leaked, FindingKind::Counter, FindingKind::Tree];
+        mended.iter().filter_map(|kind| self.summary.findings.get(kind)).sum()
     }
 
     fn check_map_shape(&mut self, image: &ImageRoot) {
@@ -173,8 +185,9 @@ impl Checker<'_> {
     }
 
     /// Blocks with more pointers to them than they may have.
-    fn check_references(&mut self, reach: &Reach) {
-        for (vbn, count) in reach.shared() {
+    fn check_references(&mut self, maps: &Reach, reach: &Reach) {
+        let twice = maps.blocks.iter().filter(|vbn| reach.blocks.contains(*vbn)).map(|vbn| (vbn, 2));
+        for (vbn, count) in maps.shared().chain(reach.shared()).chain(twice) {
             let allowed = references_allowed(vbn);
             if count > allowed {
                 let text = format!(
@@ -186,32 +199,37 @@ impl Checker<'_> {
         }
     }
 
-    /// The block map against what is reached.
-    fn check_map(&mut self, image: &ImageRoot, reach: &BlockSet, whole: bool) {
-        let Ok(map) = Tree::from_root(image.map) else { return };
+    /// The block map against what is reached; whether all of the map could be read.
+    fn check_map(&mut self, image: &ImageRoot, maps: &BlockSet, content: &BlockSet, judged: bool) -> bool {
+        let Ok(map) = Tree::from_root(image.map) else { return false };
         if image.map.height != map_height(self.info.blocks) {
-            return;
+            return false;
         }
+        let mut readable = true;
         for page in 0..self.info.blocks.div_ceil(MAP_BLOCKS_PER_PAGE) {
             let mut marked: Bits = [0; WORDS];
             match map.page(&self.io, Fbn(page)) {
                 Ok(Some(content)) => add_page(&mut marked, &content),
                 Ok(None) => {}
                 // Reported by the walk; nothing can be said of these blocks.
-                Err(_) => continue,
+                Err(_) => {
+                    readable = false;
+                    continue;
+                }
             }
-            let reached = reach.region(page);
+            let (maps, content) = (maps.region(page), content.region(page));
             let (mut missing, mut leaked): (Bits, Bits) = ([0; WORDS], [0; WORDS]);
             for word in 0..WORDS {
-                let reached = reached.map_or(0, |bits| bits[word]);
+                let reached = maps.map_or(0, |bits| bits[word]) | content.map_or(0, |bits| bits[word]);
                 missing[word] = reached & !marked[word];
                 leaked[word] = marked[word] & !reached;
             }
             self.report_runs(page, &missing, FindingKind::NotMarked);
-            if whole {
+            if judged {
                 self.report_runs(page, &leaked, FindingKind::Leaked);
             }
         }
+        readable
     }
 
     fn report_runs(&mut self, page: u64, bits: &Bits, kind: FindingKind) {
@@ -236,9 +254,9 @@ impl Checker<'_> {
         }
     }
 
-    fn check_counters(&mut self, image: &ImageRoot, reach: &BlockSet, tally: &Tally) {
+    fn check_counters(&mut self, image: &ImageRoot, blocks: u64, tally: &Tally) {
         let counters =
-            [("blocks in use", image.used_blocks, reach.len()), ("inodes in use", image.files, tally.used)];
+            [("blocks in use", image.used_blocks, blocks), ("inodes in use", image.files, tally.used)];
         for (what, said, counted) in counters {
             if said != counted {
                 let text = format!("the image says {said} {what}, and there are {counted}");

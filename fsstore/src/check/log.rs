@@ -18,7 +18,7 @@ impl Checker<'_> {
         match nvlog::read(&*self.io.disk, &self.info) {
             Ok(batches) => self.check_batches(&batches),
             Err(error) => {
-                self.whole = false;
+                self.readable = false;
                 let text = format!(
                     "the log can't be read: {error}. Operations that were acknowledged since the last consistency point \
                      would be lost, so the volume can't be mounted"

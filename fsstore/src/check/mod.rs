@@ -13,17 +13,23 @@ mod finding;
 mod image;
 mod log;
 mod namespace;
-//mod rebuild;
-//mod scrub;
+mod rebuild;
+mod report;
+mod scrub;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use finding::{Finding, FindingKind, ImageName};
-//pub use rebuild::rebuild_maps;
-//pub use scrub::{ScrubCursor, ScrubStep};
+pub use rebuild::{Rebuilt, rebuild_maps};
+pub use report::{CheckEvent, CheckOptions, CheckProgress, CheckSummary};
+pub use scrub::{ScrubCursor, ScrubStep};
 
-//pub(crate) use scrub::step as scrub_step;
+pub(crate) use scrub::step as scrub_step;
 
-use self::bits::BlockSet;
+use self::bits::{BlockSet, Reach};
+use self::finding::Owner;
+use self::rebuild::Kept;
 use crate::directory::NameHash;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -31,79 +37,7 @@ use crate::fsinfo::{FsInfo, Role, SnapEntry, read_table};
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, InodeNum, Vbn};
 use crate::io::Io;
 use crate::layout::{FSINFO_BLOCKS, ImageRoot, TreeRoot, zero_page};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use uuid::Uuid;
-
-/// How to check.
-#[derive(Clone, Debug)]
-pub struct CheckOptions {
-    /// Most bytes of metadata blocks kept in memory.
-    pub cache_bytes: u64,
-    /// Inodes whose names are counted in one pass over the directories; each takes about 48 bytes of memory.
-    pub inodes_per_pass: usize,
-}
-
-impl Default for CheckOptions {
-    fn default() -> Self {
-        CheckOptions { cache_bytes: 64 << 20, inodes_per_pass: 4 << 20 }
-    }
-}
-
-/// What a check tells while it runs.
-#[derive(Clone, Debug)]
-pub enum CheckEvent {
-    /// Something is wrong, or worth a remark.
-    Finding(Finding),
-    /// How far it is.
-    Progress(CheckProgress),
-}
-
-/// How far a check is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckProgress {
-    /// The image that is being looked at.
-    pub image: ImageName,
-    /// Blocks read so far.
-    pub read_blocks: u64,
-    /// Blocks that there are to read, as the volume's counters say.
-    pub total_blocks: u64,
-}
-
-/// What a check found, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct CheckSummary {
-    /// The volume.
-    pub uuid: Uuid,
-    /// Consistency point of the active image; 0 for a replica that has not received one.
-    pub cp: u64,
-    /// Whether it is a replica that has not been mounted.
-    pub replica: bool,
-    /// Snapshots looked at.
-    pub snapshots: u64,
-    /// Inodes in use in the active image.
-    pub files: u64,
-    /// Blocks in use by any image.
-    pub used_blocks: u64,
-    /// Blocks read and compared with their checksums.
-    pub read_blocks: u64,
-    /// Operations in the log that the next mount will repeat.
-    pub log_records: u64,
-    /// How many findings of each kind, remarks included.
-    pub findings: BTreeMap<FindingKind, u64>,
-}
-
-impl CheckSummary {
-    /// How many findings are damage.
-    pub fn damage(&self) -> u64 {
-        self.findings.iter().filter(|(kind, _)| kind.is_damage()).map(|(_, count)| count).sum()
-    }
-
-    /// Whether nothing is damaged.
-    pub fn is_clean(&self) -> bool {
-        self.damage() == 0
-    }
-}
 
 /// Verifies the volume on `disk`, which nobody has mounted, without writing to it.
 ///
@@ -139,14 +73,16 @@ struct Checker<'a> {
     image: ImageName,
     total_blocks: u64,
     progress_at: u64,
-    /// What each image reaches that could be walked whole; only kept for a rebuild.
-    keep: Option<Vec<Option<BlockSet>>>,
+    /// What each image reaches; only kept for a rebuild.
+    keep: Option<Vec<Kept>>,
     active: BlockSet,
     in_snapshots: BlockSet,
     /// Blocks that pending log records point to.
     in_log: BlockSet,
     /// Whether every image could be walked whole.
     whole: bool,
+    /// Whether the log and the snapshot table could be read.
+    readable: bool,
 }
 
 /// Blocks between two reports of progress.
@@ -182,6 +118,7 @@ impl<'a> Checker<'a> {
             in_snapshots: BlockSet::default(),
             in_log: BlockSet::default(),
             whole: true,
+            readable: true,
         })
     }
 
@@ -195,15 +132,12 @@ impl<'a> Checker<'a> {
         for (at, listed) in images.iter().enumerate() {
             self.image = listed.name.clone();
             let twin = at.checked_sub(1).and_then(|before| images.get(before)).map(|listed| &listed.root);
-            let (reach, whole) = self.check_image(listed, twin);
-            self.whole &= whole;
-            if at == 0 {
-                self.active = reach.clone();
-            } else {
-                self.in_snapshots.add(&reach);
-            }
+            let kept = self.check_image(listed, twin);
+            let into = if at == 0 { &mut self.active } else { &mut self.in_snapshots };
+            into.add(&kept.content);
+            into.add(&kept.map);
             if let Some(keep) = &mut self.keep {
-                keep.push(whole.then_some(reach));
+                keep.push(kept);
             }
         }
         self.image = ImageName::Active;
@@ -254,6 +188,7 @@ impl<'a> Checker<'a> {
         match read_table(self.info.table, self.info.table_len, &self.io) {
             Ok(snaps) => self.snaps = snaps,
             Err(error) => {
+                self.readable = false;
                 self.whole = false;
                 let text = format!(
                     "the snapshot table can't be read ({error}): no snapshot could be looked at, and the volume can't \
@@ -289,6 +224,13 @@ impl<'a> Checker<'a> {
             );
             self.volume_finding(FindingKind::Counter, None, text);
         }
+    }
+
+    /// The blocks of the active image's snapshot table. It was walked before; nothing new is reported.
+    fn table_blocks(&mut self) -> Vec<Vbn> {
+        let mut reach = Reach::default();
+        walk::walk(self, &mut reach, Owner::TABLE, self.info.table, None, false);
+        reach.blocks.iter().collect()
     }
 
     fn volume_finding(&mut self, kind: FindingKind, block: Option<Vbn>, text: String) {
