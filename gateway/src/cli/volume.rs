@@ -1,5 +1,6 @@
 //! `ferry volume`.
 
+use super::check::{self, CheckCommand};
 use super::client::{Client, segment};
 use super::output::{Output, parse_bytes};
 use clap::Subcommand;
@@ -14,6 +15,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("FILES", "files"),
     ("POLICY", "policy"),
     ("MOUNTED", "mounted"),
+    ("DAMAGED", "scrub.damaged_blocks"),
     ("FAULT", "fault"),
 ];
 
@@ -70,6 +72,8 @@ pub enum VolumeCommand {
         /// Name
         name: String,
     },
+    /// Verify a volume file that no node has open
+    Check(CheckCommand),
 }
 
 fn path(vserver: &str, name: &str) -> String {
@@ -94,6 +98,7 @@ pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> an
             client.delete(&path(&vserver, &name))?;
             output.done(&format!("volume {name} deleted"));
         }
+        VolumeCommand::Check(command) => check::run(&command, output)?,
     }
     Ok(())
 }

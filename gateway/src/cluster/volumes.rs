@@ -1,7 +1,7 @@
 //! Volumes of a vserver: create, look at, remount, delete.
 
 use super::served::mounted_volume;
-use super::{Cluster, ClusterError, Result, blocking, check_name, now};
+use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
 use crate::store::{Record, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, VOLUME_BYTES_MIN, Volume, VolumeSpec};
@@ -57,8 +57,10 @@ pub struct VolumeView {
     pub snapshot_bytes: Option<u64>,
     /// Inodes in use; only of a mounted volume.
     pub files: Option<u64>,
-    /// What stopped the volume from taking changes, if anything did.
+    /// What stopped the volume from taking changes or from being mounted, if anything did.
     pub fault: Option<String>,
+    /// How far the background scrub is, and what it found; only of a mounted volume.
+    pub scrub: Option<ScrubView>,
 }
 
 impl Cluster {
@@ -145,7 +147,7 @@ impl Cluster {
     /// Unknown names.
     pub fn volume(&self, vserver: &str, name: &str) -> Result<VolumeView> {
         let record = self.volume_record(vserver, name)?;
-        Ok(view(&record, self.mounted(vserver, name).ok().as_ref()))
+        Ok(self.volume_view(&record))
     }
 
     /// All volumes of a vserver.
@@ -155,10 +157,17 @@ impl Cluster {
     pub fn volumes(&self, vserver: &str) -> Result<Vec<VolumeView>> {
         self.record(vserver)?;
         let records = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
-        Ok(records
-            .iter()
-            .map(|record| view(record, self.mounted(vserver, &record.name).ok().as_ref()))
-            .collect())
+        Ok(records.iter().map(|record| self.volume_view(record)).collect())
+    }
+
+    fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
+        let mut view = view(record, self.mounted(&record.vserver, &record.name).ok().as_ref());
+        if view.mounted {
+            view.scrub = self.scrub_of(record.uuid);
+        } else if let Some(served) = self.served(&record.vserver) {
+            view.fault = served.faults().remove(&format!("volume {}", record.name));
+        }
+        view
     }
 
     /// Mounts a volume elsewhere or under another policy.
@@ -258,5 +267,6 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         snapshot_bytes: space.map(|space| space.snapshot_bytes),
         files: space.map(|space| space.files),
         fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
+        scrub: None,
     }
 }
