@@ -91,7 +91,7 @@ pub(crate) fn leaf_end(page: &Page) -> usize {
 pub(crate) fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
     let mut input = Reader::new(page.get(at..leaf_end(page))?);
     let key = Cookie(input.u64());
-    let file = FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) };
+    let file = FileId::active(InodeNum(input.u64()), Generation(input.u32()));
     let kind = kind_from(input.u8());
     let len = usize::from(input.u8());
     let name = input.raw(len);

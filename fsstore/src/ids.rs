@@ -61,6 +61,13 @@ id!(
     Cookie(u64)
 );
 
+impl SnapshotId {
+    /// Not a snapshot: the active image.
+    pub const ACTIVE: SnapshotId = SnapshotId(0);
+    /// The list of snapshots that a `.snapshot` directory shows.
+    pub const LIST: SnapshotId = SnapshotId(u64::MAX);
+}
+
 /// Names one file for ever: a removed file's `FileId` is never given to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct FileId {
@@ -68,4 +75,20 @@ pub struct FileId {
     pub ino: InodeNum,
     /// Generation of that inode number.
     pub generation: Generation,
+    /// The image in which it is seen: the active one, or a snapshot, where nothing can be changed.
+    #[serde(default)]
+    pub snapshot: SnapshotId,
+}
+
+impl FileId {
+    /// A file of the active image.
+    pub const fn active(ino: InodeNum, generation: Generation) -> FileId {
+        FileId { ino, generation, snapshot: SnapshotId::ACTIVE }
+    }
+
+    /// The same file as `snapshot` has it.
+    #[must_use]
+    pub const fn within(self, snapshot: SnapshotId) -> FileId {
+        FileId { snapshot, ..self }
+    }
 }

@@ -1,7 +1,7 @@
 //! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
 
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE, Fbn, FileId, Generation, InodeNum};
+use crate::ids::{BLOCK_SIZE, Fbn, FileId, Generation, InodeNum, SnapshotId};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
 use crate::op::{Attr, FileKind, PreAttr, Time};
@@ -17,6 +17,8 @@ pub(crate) const INODES_PER_PAGE: u64 = (BLOCK_SIZE / INODE_BYTES) as u64;
 pub(crate) struct Inode {
     pub(crate) ino: InodeNum,
     pub(crate) generation: Generation,
+    /// The image that it was read from. Not on disk.
+    pub(crate) snapshot: SnapshotId,
     pub(crate) kind: Option<FileKind>,
     pub(crate) mode: u32,
     pub(crate) nlink: u32,
@@ -50,6 +52,7 @@ impl Inode {
         Inode {
             ino,
             generation,
+            snapshot: SnapshotId::ACTIVE,
             kind: None,
             mode: 0,
             nlink: 0,
@@ -70,7 +73,7 @@ impl Inode {
     }
 
     pub(crate) fn id(&self) -> FileId {
-        FileId { ino: self.ino, generation: self.generation }
+        FileId { ino: self.ino, generation: self.generation, snapshot: self.snapshot }
     }
 
     pub(crate) fn is_dir(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod access;
 mod blockmap;
+mod browse;
 mod check;
 mod cp;
 mod directory;
@@ -20,6 +21,7 @@ mod read;
 mod record;
 mod replica;
 mod shared;
+mod snapdir;
 mod snapshot;
 mod state;
 mod tree;
@@ -32,4 +34,5 @@ pub use error::{FsError, Result};
 pub use ids::*;
 pub use op::*;
 pub use replica::Replica;
+pub use snapdir::{SNAPSHOT_DIR, SnapshotDir, root_of};
 pub use volume::*;

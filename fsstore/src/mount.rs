@@ -15,6 +15,7 @@ use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
 use crate::record::{Act, Piece, Record};
 use crate::shared::{CpSignal, Shared};
+use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::tree::{Ledger, Slot, Tree};
 use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
@@ -152,6 +153,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         snaps: RwLock::new(snaps),
         snapshot_only: AtomicU64::new(snapshot_only),
         pins: Arc::default(),
+        snapshot_dir: SnapshotDirCell::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
     })

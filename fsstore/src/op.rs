@@ -272,4 +272,4 @@ pub struct StatFs {
 pub const ROOT_INO: InodeNum = InodeNum(2);
 
 /// The root directory of every volume.
-pub const ROOT: FileId = FileId { ino: ROOT_INO, generation: Generation(1) };
+pub const ROOT: FileId = FileId::active(ROOT_INO, Generation(1));

@@ -229,7 +229,7 @@ impl Make {
         Some(Make {
             dir: InodeNum(input.u64()),
             name: take_name(input),
-            id: FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) },
+            id: FileId::active(InodeNum(input.u64()), Generation(input.u32())),
             kind: kind_from(input.u8())?,
             mode: input.u32(),
             uid: input.u32(),
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn records_come_back_and_cut_ones_do_not() {
-        let id = FileId { ino: InodeNum(9), generation: Generation(3) };
+        let id = FileId::active(InodeNum(9), Generation(3));
         round_trip(Act::Make(Make {
             dir: InodeNum(2),
             name: Bytes::from_static(b"n"),

@@ -11,6 +11,7 @@ use crate::inode::Inode;
 use crate::io::Io;
 use crate::nvlog::Log;
 use crate::op::StatFs;
+use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::volume::Tuning;
 use crate::walloc::Walloc;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     /// Blocks that only snapshots hold.
     pub(crate) snapshot_only: AtomicU64,
     pub(crate) pins: Pins,
+    pub(crate) snapshot_dir: SnapshotDirCell,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,
@@ -179,6 +181,9 @@ impl Shared {
 
     /// The inode of `id`, as it is now. What the caller holds does not change any more.
     pub(crate) fn inode(&self, id: FileId) -> Result<Arc<Inode>> {
+        if id.snapshot != SnapshotId::ACTIVE {
+            return self.snapshot_inode(id).map(Arc::new);
+        }
         {
             let st = self.state.read();
             if let Some(inode) = st.inodes.get(&id.ino) {
@@ -199,6 +204,11 @@ impl Shared {
         }
         drop(inode);
         let inode = self.inode(id)?;
+        if id.snapshot != SnapshotId::ACTIVE {
+            let outcome = read(&inode);
+            // Deleted meanwhile, or damaged indeed.
+            return if self.snap(id.snapshot).is_err() { Err(FsError::Stale) } else { outcome };
+        }
         let st = self.state.read();
         let inode = st.inodes.get(&id.ino).cloned().unwrap_or(inode);
         let outcome = read(&inode);

@@ -51,7 +51,7 @@ impl Drop for PinnedDiff {
 }
 
 impl Shared {
-    fn snap(&self, id: SnapshotId) -> Result<SnapEntry> {
+    pub(crate) fn snap(&self, id: SnapshotId) -> Result<SnapEntry> {
         let snaps = self.snaps.read().clone();
         snaps.iter().find(|snap| snap.id == id).cloned().ok_or(FsError::Snapshot("no such snapshot"))
     }

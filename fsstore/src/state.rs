@@ -2,7 +2,7 @@
 
 use crate::directory::{self, NameHash, Target};
 use crate::error::{FsError, Result};
-use crate::ids::{FileId, Generation, InodeNum, Lsn};
+use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
 use crate::op::ROOT_INO;
@@ -44,6 +44,9 @@ impl State {
 
     /// The file that `id` names.
     pub(crate) fn file(&mut self, io: &Io, id: FileId) -> Result<Arc<Inode>> {
+        if id.snapshot != SnapshotId::ACTIVE {
+            return Err(FsError::ReadOnly);
+        }
         if id.ino >= self.next_ino {
             return Err(FsError::Stale);
         }
@@ -82,11 +85,11 @@ impl State {
     /// The identity that the next new file gets.
     pub(crate) fn next_id(&mut self, io: &Io) -> Result<FileId> {
         if self.free_ino == InodeNum(0) {
-            return Ok(FileId { ino: self.next_ino, generation: Generation(1) });
+            return Ok(FileId::active(self.next_ino, Generation(1)));
         }
         let ino = self.free_ino;
         let generation = Generation(self.load(io, ino)?.generation.0.wrapping_add(1).max(1));
-        Ok(FileId { ino, generation })
+        Ok(FileId::active(ino, generation))
     }
 
     /// Takes the number of `id`, which [`State::next_id`] gave, and puts the new inode there.

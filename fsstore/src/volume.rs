@@ -1,27 +1,24 @@
 //! A mounted volume: the front door of the store.
 
-use crate::access::{R, X, granted, may, need, need_or_owner};
 use crate::check::{self, ScrubCursor, ScrubStep};
 use crate::cp::TableChange;
-use crate::directory;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
-use crate::inode::Inode;
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
 use crate::layout::checksum;
 use crate::mount;
 use crate::nvlog::Log;
-use crate::op::{Access, Attr, Context, DirEntry, Done, FileKind, Op, ROOT, ReadDone, StatFs, Time};
+use crate::op::{Context, Done, Op, StatFs, Time};
 use crate::ops::{self, Direct};
-use crate::read;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::snapdir::{SNAPSHOT_DIR, SnapshotDir};
 use crate::snapshot;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io::IoSlice;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -84,7 +81,7 @@ pub struct VbnRange {
 
 /// A volume that clients may read and change. All methods may be called from any thread.
 pub struct Volume {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -115,9 +112,6 @@ impl Future for Durable {
 /// Log bytes of an operation besides its data, at the most: two names and the fields.
 const RECORD_OVERHEAD: usize = 8192;
 
-/// Entries that READDIR takes out of the directory at once.
-const READDIR_BATCH: usize = 128;
-
 impl Volume {
     /// Formats `disk` and mounts the empty volume: a root directory, owner root, mode 0o755.
     ///
@@ -140,8 +134,9 @@ impl Volume {
         let mut threads = Vec::new();
         if shared.tuning.threads {
             let (log, cps) = (shared.clone(), shared.clone());
-            threads.push(thread::spawn(move || log.log.run(|error| log.latch(error))));
-            threads.push(thread::spawn(move || cps.run_cps()));
+            let run_log = move || log.log.run(|error| log.latch(error));
+            threads.push(spawn("ferry-nvlog", run_log));
+            threads.push(spawn("ferry-cp", move || cps.run_cps()));
         }
         Arc::new(Volume { shared, threads: Mutex::new(threads) })
     }
@@ -198,6 +193,11 @@ impl Volume {
     /// # Errors
     /// Those of [`FsError`] that the operation can have; nothing has changed then.
     pub fn execute(&self, cx: &Context, op: Op) -> Result<Done> {
+        for (dir, name, makes) in ops::names(&op).into_iter().flatten() {
+            if name == SNAPSHOT_DIR && self.shared.snapshot_dir.shows_in(dir) {
+                return Err(if makes { FsError::Exists } else { FsError::Access });
+            }
+        }
         match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
@@ -328,160 +328,6 @@ impl Volume {
         self.shared.state.read().lsn
     }
 
-    /// Finds `name` in `dir` (search permission is checked); `.` and `..` work.
-    ///
-    /// # Errors
-    /// [`FsError::NotFound`], [`FsError::NotDir`], [`FsError::Access`], [`FsError::NameTooLong`], [`FsError::Stale`].
-    pub fn lookup(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Attr> {
-        let shared = &*self.shared;
-        if name.len() > crate::op::NAME_MAX {
-            return Err(FsError::NameTooLong);
-        }
-        let hash = shared.state.read().hash;
-        let (found, parent) = shared.view(dir, |inode| {
-            if !inode.is_dir() {
-                return Err(FsError::NotDir);
-            }
-            need(cx, inode, X)?;
-            match name {
-                b"." => Ok((Some(inode.id()), None)),
-                b".." => Ok((None, Some(inode.parent))),
-                _ => Ok((directory::lookup(inode, &shared.io, hash, name)?.map(|target| target.file), None)),
-            }
-        })?;
-        if let Some(parent) = parent {
-            return Ok(shared.state.write().load(&shared.io, parent)?.attr());
-        }
-        let file = found.ok_or(FsError::NotFound)?;
-        match self.getattr(file) {
-            // Removed between the two looks.
-            Err(FsError::Stale) => Err(FsError::NotFound),
-            outcome => outcome,
-        }
-    }
-
-    /// Attributes.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] if the file is gone.
-    pub fn getattr(&self, file: FileId) -> Result<Attr> {
-        Ok(self.shared.inode(file)?.attr())
-    }
-
-    /// Which of the rights `want` the caller has.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] if the file is gone.
-    pub fn access(&self, cx: &Context, file: FileId, want: Access) -> Result<(Access, Attr)> {
-        let inode = self.shared.inode(file)?;
-        Ok((granted(cx, &inode, want), inode.attr()))
-    }
-
-    /// Reads up to `len` bytes at `offset`. The owner may always read, as NFS servers allow (RFC 1813 §4.4), and
-    /// who may execute a file too.
-    ///
-    /// # Errors
-    /// [`FsError::IsDir`], [`FsError::Invalid`] for other than files, [`FsError::Access`], [`FsError::Stale`], and
-    /// [`FsError::Corrupt`] for a block that is not what was written.
-    pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
-        self.shared.view(file, |inode| {
-            match inode.kind {
-                Some(FileKind::File) => {}
-                Some(FileKind::Dir) => return Err(FsError::IsDir),
-                _ => return Err(FsError::Invalid),
-            }
-            if !may(cx, inode, X) {
-                need_or_owner(cx, inode, R)?;
-            }
-            let data = read::read(inode, &self.shared.io, offset, len)?;
-            let eof = offset.saturating_add(data.len() as u64) >= inode.size;
-            Ok(ReadDone { data, eof, attr: inode.attr() })
-        })
-    }
-
-    /// Target of a symbolic link.
-    ///
-    /// # Errors
-    /// [`FsError::Invalid`] for other than symbolic links, [`FsError::Stale`].
-    pub fn readlink(&self, _cx: &Context, file: FileId) -> Result<(Bytes, Attr)> {
-        self.shared.view(file, |inode| {
-            if inode.kind != Some(FileKind::Symlink) {
-                return Err(FsError::Invalid);
-            }
-            let len = usize::try_from(inode.size).unwrap_or(0);
-            Ok((read::read(inode, &self.shared.io, 0, len)?, inode.attr()))
-        })
-    }
-
-    /// Visits entries after `after` in cookie order until `visit` breaks; `Ok(true)` at the directory's end.
-    /// `visit` runs without any lock of the volume held, so it may call it.
-    ///
-    /// # Errors
-    /// [`FsError::NotDir`], [`FsError::Access`], [`FsError::Stale`].
-    pub fn readdir(
-        &self,
-        cx: &Context,
-        dir: FileId,
-        after: Cookie,
-        visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> Result<bool> {
-        let mut after = after;
-        let parent = self.parent(&*self.shared.inode(dir)?)?;
-        loop {
-            let (entries, end) = self.shared.view(dir, |inode| self.entries(cx, inode, parent, after))?;
-            for (cookie, name, file, kind) in &entries {
-                if visit(DirEntry { cookie: *cookie, name, file: *file, kind: *kind }).is_break() {
-                    return Ok(false);
-                }
-                after = *cookie;
-            }
-            if end {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn entries(
-        &self,
-        cx: &Context,
-        inode: &Inode,
-        parent: FileId,
-        after: Cookie,
-    ) -> Result<(Vec<Listed>, bool)> {
-        if !inode.is_dir() {
-            return Err(FsError::NotDir);
-        }
-        if cx.uid != inode.uid {
-            need(cx, inode, R)?;
-        }
-        let mut entries: Vec<Listed> = Vec::new();
-        if after < Cookie(1) {
-            entries.push((Cookie(1), Bytes::from_static(b"."), inode.id(), FileKind::Dir));
-        }
-        if after < Cookie(2) {
-            entries.push((Cookie(2), Bytes::from_static(b".."), parent, FileKind::Dir));
-        }
-        let end = directory::scan(inode, &self.shared.io, after, &mut |entry| {
-            if entries.len() >= READDIR_BATCH {
-                return ControlFlow::Break(());
-            }
-            entries.push((entry.key, Bytes::copy_from_slice(entry.name), entry.file, entry.kind));
-            ControlFlow::Continue(())
-        })?;
-        Ok((entries, end))
-    }
-
-    /// The directory above; the root's is the root.
-    fn parent(&self, inode: &Inode) -> Result<FileId> {
-        if inode.id() == ROOT || !inode.is_dir() {
-            return Ok(ROOT);
-        }
-        if let Some(parent) = self.shared.state.read().inodes.get(&inode.parent) {
-            return Ok(parent.id());
-        }
-        self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())
-    }
-
     /// Space and inodes.
     pub fn statfs(&self) -> StatFs {
         self.shared.statfs()
@@ -533,6 +379,11 @@ impl Volume {
         self.shared.snaps.read().iter().map(snapshot::view).collect()
     }
 
+    /// Where the volume shows `.snapshot` from now on. Not kept: whoever mounts the volume says it again.
+    pub fn show_snapshots(&self, shown: SnapshotDir) {
+        self.shared.snapshot_dir.set(shown);
+    }
+
     /// The runs of blocks, in block order, that any snapshot after `base` up to `to` uses and `base` does not
     /// (`None`: everything). Its cost follows the difference. The snapshots can't be deleted while it lives.
     ///
@@ -576,8 +427,13 @@ impl Volume {
     }
 }
 
-/// An entry taken out of a directory.
-type Listed = (Cookie, Bytes, FileId, FileKind);
+/// A thread by its name, as `top` and `perf` show it.
+///
+/// # Panics
+/// Where the host has no more threads: a volume can't run without its own.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).expect("the host gives a thread")
+}
 
 impl Drop for Volume {
     /// As a crash: what was acknowledged is in the log. [`Volume::close`] ends a volume in order.

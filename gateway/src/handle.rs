@@ -1,17 +1,18 @@
 //! File handles: what a client holds to name a file for as long as the file lives.
 //! A handle is valid on every node that holds its volume and the vserver's [`HandleKey`]; it keeps no state
-//! anywhere. Must not know any protocol's types: NFSv3 and NFSv4 carry the same 48 bytes.
+//! anywhere. Must not know any protocol's types: NFSv3 and NFSv4 carry the same 56 bytes.
 
 use aws_lc_rs::{constant_time, hmac};
-use fsstore::{FileId, Generation, InodeNum};
+use bytes::Buf;
+use fsstore::{FileId, Generation, InodeNum, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
 /// Bytes of a file handle. NFSv3 allows 64, NFSv4 128.
-pub const HANDLE_LEN: usize = 48;
+pub const HANDLE_LEN: usize = 56;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAC_LEN: usize = 16;
 const SIGNED_LEN: usize = HANDLE_LEN - MAC_LEN;
 
@@ -107,11 +108,11 @@ pub enum HandleError {
 /// What a file handle says.
 ///
 /// ```text
-/// 0        1        4             12          20       28           32     48
-/// | version| zeros  | vserver tag | volume id | inode  | generation | MAC  |
+/// 0        1        4             12          20       28           32         40     56
+/// | version| zeros  | vserver tag | volume id | inode  | generation | snapshot | MAC  |
 /// ```
-/// The vserver tag is the first 8 bytes of its UUID, the MAC the first 16 bytes of HMAC-SHA256 over the 32
-/// bytes before it. Numbers are big-endian.
+/// The vserver tag is the first 8 bytes of its UUID, the MAC the first 16 bytes of HMAC-SHA256 over the 40
+/// bytes before it. Snapshot 0 is the active image. Numbers are big-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileHandle {
     /// The volume that the file is in.
@@ -129,6 +130,7 @@ impl FileHandle {
         out[12..20].copy_from_slice(&self.volume.0.to_be_bytes());
         out[20..28].copy_from_slice(&self.file.ino.0.to_be_bytes());
         out[28..32].copy_from_slice(&self.file.generation.0.to_be_bytes());
+        out[32..40].copy_from_slice(&self.file.snapshot.0.to_be_bytes());
         let mac = key.mac(&out[..SIGNED_LEN]);
         out[SIGNED_LEN..].copy_from_slice(&mac);
         out
@@ -150,10 +152,10 @@ impl FileHandle {
         let mac = key.mac(&bytes[..SIGNED_LEN]);
         constant_time::verify_slices_are_equal(&mac, &bytes[SIGNED_LEN..]).map_err(|_| HandleError::Bad)?;
         let mut fields = &bytes[12..];
-        let file = |ino, generation| FileId { ino: InodeNum(ino), generation: Generation(generation) };
-        let volume = VolumeId(bytes::Buf::get_u64(&mut fields));
-        let ino = bytes::Buf::get_u64(&mut fields);
-        Ok(FileHandle { volume, file: file(ino, bytes::Buf::get_u32(&mut fields)) })
+        let volume = VolumeId(fields.get_u64());
+        let (ino, generation) = (InodeNum(fields.get_u64()), Generation(fields.get_u32()));
+        let file = FileId { ino, generation, snapshot: SnapshotId(fields.get_u64()) };
+        Ok(FileHandle { volume, file })
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
 
     const HANDLE: FileHandle = FileHandle {
         volume: VolumeId(0x0102_0304_0506_0708),
-        file: FileId { ino: InodeNum(0x1112_1314), generation: Generation(9) },
+        file: FileId { ino: InodeNum(0x1112_1314), generation: Generation(9), snapshot: SnapshotId(5) },
     };
 
     fn vserver() -> Uuid {
@@ -178,10 +180,10 @@ mod tests {
     fn the_layout_is_fixed() {
         let bytes = HANDLE.seal(vserver(), &HandleKey::from_bytes([1; 32]));
         let expected = [
-            1, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
-            0x13, 0x14, 0, 0, 0, 9,
+            2, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
+            0x13, 0x14, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5,
         ];
-        assert_eq!(bytes[..32], expected);
+        assert_eq!(bytes[..40], expected);
     }
 
     #[test]
@@ -208,7 +210,7 @@ mod tests {
     fn wrong_lengths_and_keys_are_refused() {
         let key = HandleKey::generate();
         let good = HANDLE.seal(vserver(), &key);
-        for len in [0, 1, 32, 47] {
+        for len in [0, 1, 40, 55] {
             assert_eq!(FileHandle::open(&good[..len], vserver(), &key), Err(HandleError::Bad));
         }
         assert_eq!(FileHandle::open(&[0; 64], vserver(), &key), Err(HandleError::Bad));

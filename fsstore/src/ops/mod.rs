@@ -129,6 +129,22 @@ pub(crate) fn cost(op: &Op) -> u64 {
     }
 }
 
+/// The names that an operation makes or takes away, and whether it makes them.
+pub(crate) fn names(op: &Op) -> [Option<(FileId, &[u8], bool)>; 2] {
+    match op {
+        Op::Create { dir, name, .. }
+        | Op::Mkdir { dir, name, .. }
+        | Op::Symlink { dir, name, .. }
+        | Op::Mknod { dir, name, .. }
+        | Op::Link { dir, name, .. } => [Some((*dir, name, true)), None],
+        Op::Remove { dir, name } | Op::Rmdir { dir, name } => [Some((*dir, name, false)), None],
+        Op::Rename { from_dir, from, to_dir, to } => {
+            [Some((*from_dir, from, false)), Some((*to_dir, to, true))]
+        }
+        Op::SetAttr { .. } | Op::Write { .. } => [None, None],
+    }
+}
+
 /// Whether an operation may use the blocks kept back so that a full volume can still delete.
 pub(crate) fn frees_space(op: &Op) -> bool {
     match op {

@@ -5,7 +5,7 @@
 use crate::handle::VolumeId;
 use crate::xdr::{Decoder, Encoder, Result, Xdr, XdrError, xdr_enum, xdr_struct};
 use bytes::Bytes;
-use fsstore::{Attr, Change, FileKind, PreAttr, Time};
+use fsstore::{Attr, Change, FileKind, PreAttr, SnapshotId, Time};
 
 /// The NFS program.
 pub const NFS_PROGRAM: u32 = 100_003;
@@ -192,6 +192,13 @@ impl From<PreAttr> for WccAttr {
     }
 }
 
+/// A snapshot is a file system of its own for clients: its files have the inode numbers of the active ones.
+fn fsid(volume: VolumeId, snapshot: SnapshotId) -> u64 {
+    /// Spreads neighbouring numbers over all bits (the golden ratio).
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    volume.0 ^ snapshot.0.wrapping_mul(SPREAD)
+}
+
 impl FAttr3 {
     /// The attributes of a file in `volume`.
     pub fn of(volume: VolumeId, attr: &Attr) -> Self {
@@ -204,7 +211,7 @@ impl FAttr3 {
             size: attr.size,
             used: attr.used,
             rdev: SpecData3 { specdata1: attr.rdev.0, specdata2: attr.rdev.1 },
-            fsid: volume.0,
+            fsid: fsid(volume, attr.id.snapshot),
             fileid: attr.id.ino.0,
             atime: attr.atime.into(),
             mtime: attr.mtime.into(),

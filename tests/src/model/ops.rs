@@ -160,7 +160,7 @@ impl Model {
             return Err(FsError::TooManyLinks);
         }
         let id =
-            given.unwrap_or(FileId { ino: fsstore::InodeNum(u64::MAX), generation: fsstore::Generation(0) });
+            given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = new_attr(cx, parent, id, &fresh);
         self.nodes.insert(id, Arc::new(Node { attr, body: fresh.body, parent: dir }));

@@ -348,3 +348,31 @@ async fn mount_walks_paths() {
     assert_eq!(client.mount("/f").await, Err(ClientError::Mount(MountStat3::NotDir)));
     assert_eq!(client.mount("/f/x").await, Err(ClientError::Mount(MountStat3::NotDir)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_can_be_read_and_not_changed() {
+    let (fixture, _served, client, root) = all().await;
+    let file = make(&client, &root, "a").await;
+    client.write(&file, 0, text("old"), StableHow::FileSync).await.unwrap();
+    let volume = fixture.vserver.namespace().mounts().next().unwrap().volume.clone();
+    volume.snapshot_create("hourly", Time { secs: 3, nanos: 0 }).unwrap();
+    client.write(&file, 0, text("new"), StableHow::FileSync).await.unwrap();
+
+    let list = client.lookup(&root, ".snapshot").await.unwrap().object;
+    let names: Vec<_> = client.list(&list).await.unwrap().into_iter().map(|entry| entry.name.0).collect();
+    assert_eq!(names, [&b"."[..], b"..", b"hourly"]);
+    let hourly = client.lookup(&list, "hourly").await.unwrap().object;
+    let found = client.lookup(&hourly, "a").await.unwrap();
+    assert_eq!(&client.read(&found.object, 0, 10).await.unwrap().data.0[..], b"old");
+    assert_eq!(&client.read(&file, 0, 10).await.unwrap().data.0[..], b"new");
+    // The same inode in another file system: clients don't mix them up.
+    let (old, new) = (found.obj_attributes.unwrap(), client.getattr(&file).await.unwrap());
+    assert_eq!(old.fileid, new.fileid);
+    assert_ne!(old.fsid, new.fsid);
+    assert_eq!(status(client.write(&found.object, 0, text("x"), StableHow::FileSync).await), NfsStat3::RoFs);
+    assert_eq!(status(client.remove(&hourly, "a").await), NfsStat3::RoFs);
+    assert_eq!(client.access(&found.object, 0x3f).await.unwrap().access, 0x01);
+    // Junctions belong to the tree of now.
+    let under = client.lookup(&hourly, "sub").await.unwrap().obj_attributes.unwrap();
+    assert_eq!(under.fsid, client.getattr(&hourly).await.unwrap().fsid);
+}

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,9 @@ const STREAMS: u64 = 8;
 /// A server of the benchmark's volume, and a client of it.
 pub(crate) struct Served<'a> {
     bench: &'a Bench,
-    runtime: Runtime,
+    _server: Runtime,
+    /// Apart from the server, as clients are.
+    clients: Runtime,
     client: Client,
     root: NfsFh3,
     cancel: CancellationToken,
@@ -39,26 +41,27 @@ pub(crate) struct Served<'a> {
 
 impl<'a> Served<'a> {
     pub(crate) fn new(bench: &'a Bench) -> Result<Served<'a>> {
-        let runtime = Runtime::new()?;
+        let server = Runtime::new()?;
+        let clients = Builder::new_current_thread().enable_all().build()?;
         let vserver = vserver(bench)?;
         let cancel = CancellationToken::new();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = server.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let port = address.port();
         let ports = Ports { nfs: port, mount: port, portmap: port };
-        runtime.spawn(serve(listener, vserver, ports, cancel.clone()));
-        let (client, root) = runtime.block_on(async {
+        server.spawn(serve(listener, vserver, ports, cancel.clone()));
+        let (client, root) = clients.block_on(async {
             let client = Client::new(address, Options::default());
             let root = client.mount("/").await?;
             anyhow::Ok((client, root))
         })?;
-        Ok(Served { bench, runtime, client, root, cancel })
+        Ok(Served { bench, _server: server, clients, client, root, cancel })
     }
 
     /// UNSTABLE writes of a MiB, then COMMIT: MB/s.
     pub(crate) fn sequential_write(&self, bytes: u64) -> Result<f64> {
         self.bench.fresh_sequential()?;
-        self.runtime.block_on(async {
+        self.clients.block_on(async {
             let file = self.client.lookup(&self.root, "sequential").await?.object;
             let data = Bytes::from(vec![9; 1 << 20]);
             let next = Arc::new(AtomicU64::new(0));
@@ -85,7 +88,7 @@ impl<'a> Served<'a> {
 
     /// FILE_SYNC writes of 4 KiB at random places: writes in each second.
     pub(crate) fn random_write(&self, time: Duration) -> Result<f64> {
-        self.runtime.block_on(async {
+        self.clients.block_on(async {
             let file = self.client.lookup(&self.root, RANDOM).await?.object;
             let data = Bytes::from(vec![9; 4096]);
             let count = Arc::new(AtomicU64::new(0));

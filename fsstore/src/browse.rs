@@ -1,0 +1,190 @@
+//! Looking at a volume: names, attributes, content, entries. Changes nothing and waits for no consistency point.
+
+use crate::access::{R, X, granted, may, need, need_or_owner};
+use crate::directory;
+use crate::error::{FsError, Result};
+use crate::ids::{Cookie, FileId, SnapshotId};
+use crate::inode::Inode;
+use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone};
+use crate::read;
+use crate::snapdir::SNAPSHOT_DIR;
+use crate::volume::Volume;
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+/// Entries that READDIR takes out of the directory at once.
+const READDIR_BATCH: usize = 128;
+
+/// An entry taken out of a directory.
+type Listed = (Cookie, Bytes, FileId, FileKind);
+
+impl Volume {
+    /// Finds `name` in `dir` (search permission is checked); `.` and `..` work.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`], [`FsError::NotDir`], [`FsError::Access`], [`FsError::NameTooLong`], [`FsError::Stale`].
+    pub fn lookup(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Attr> {
+        let shared = &*self.shared;
+        if name.len() > crate::op::NAME_MAX {
+            return Err(FsError::NameTooLong);
+        }
+        let hash = shared.state.read().hash;
+        let found = shared.view(dir, |inode| {
+            if !inode.is_dir() {
+                return Err(FsError::NotDir);
+            }
+            need(cx, inode, X)?;
+            match name {
+                b"." => Ok(Some(dir)),
+                b".." => Ok(None),
+                SNAPSHOT_DIR if shared.snapshot_dir.shows_in(dir) => Ok(Some(dir.within(SnapshotId::LIST))),
+                _ if dir.snapshot == SnapshotId::LIST => shared.snapshot_named(dir, name).map(Some),
+                _ => {
+                    let found = directory::lookup(inode, &shared.io, hash, name)?;
+                    Ok(Some(found.ok_or(FsError::NotFound)?.file.within(dir.snapshot)))
+                }
+            }
+        })?;
+        let file = match found {
+            Some(file) => file,
+            None => self.parent(&*shared.inode(dir)?)?,
+        };
+        match self.getattr(file) {
+            // Removed between the two looks.
+            Err(FsError::Stale) => Err(FsError::NotFound),
+            outcome => outcome,
+        }
+    }
+
+    /// Attributes.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
+    pub fn getattr(&self, file: FileId) -> Result<Attr> {
+        Ok(self.shared.inode(file)?.attr())
+    }
+
+    /// Which of the rights `want` the caller has.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
+    pub fn access(&self, cx: &Context, file: FileId, want: Access) -> Result<(Access, Attr)> {
+        let inode = self.shared.inode(file)?;
+        let changes = Access::MODIFY | Access::EXTEND | Access::DELETE;
+        let want = if file.snapshot == SnapshotId::ACTIVE { want } else { Access(want.0 & !changes) };
+        Ok((granted(cx, &inode, want), inode.attr()))
+    }
+
+    /// Reads up to `len` bytes at `offset`. The owner may always read, as NFS servers allow (RFC 1813 §4.4), and
+    /// who may execute a file too.
+    ///
+    /// # Errors
+    /// [`FsError::IsDir`], [`FsError::Invalid`] for other than files, [`FsError::Access`], [`FsError::Stale`], and
+    /// [`FsError::Corrupt`] for a block that is not what was written.
+    pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
+        self.shared.view(file, |inode| {
+            match inode.kind {
+                Some(FileKind::File) => {}
+                Some(FileKind::Dir) => return Err(FsError::IsDir),
+                _ => return Err(FsError::Invalid),
+            }
+            if !may(cx, inode, X) {
+                need_or_owner(cx, inode, R)?;
+            }
+            let data = read::read(inode, &self.shared.io, offset, len)?;
+            let eof = offset.saturating_add(data.len() as u64) >= inode.size;
+            Ok(ReadDone { data, eof, attr: inode.attr() })
+        })
+    }
+
+    /// Target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`FsError::Invalid`] for other than symbolic links, [`FsError::Stale`].
+    pub fn readlink(&self, _cx: &Context, file: FileId) -> Result<(Bytes, Attr)> {
+        self.shared.view(file, |inode| {
+            if inode.kind != Some(FileKind::Symlink) {
+                return Err(FsError::Invalid);
+            }
+            let len = usize::try_from(inode.size).unwrap_or(0);
+            Ok((read::read(inode, &self.shared.io, 0, len)?, inode.attr()))
+        })
+    }
+
+    /// Visits entries after `after` in cookie order until `visit` breaks; `Ok(true)` at the directory's end.
+    /// `visit` runs without any lock of the volume held, so it may call it.
+    ///
+    /// # Errors
+    /// [`FsError::NotDir`], [`FsError::Access`], [`FsError::Stale`].
+    pub fn readdir(
+        &self,
+        cx: &Context,
+        dir: FileId,
+        after: Cookie,
+        visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        let mut after = after;
+        let parent = self.parent(&*self.shared.inode(dir)?)?;
+        loop {
+            let (entries, end) = self.shared.view(dir, |inode| self.entries(cx, inode, parent, after))?;
+            for (cookie, name, file, kind) in &entries {
+                if visit(DirEntry { cookie: *cookie, name, file: *file, kind: *kind }).is_break() {
+                    return Ok(false);
+                }
+                after = *cookie;
+            }
+            if end {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn entries(
+        &self,
+        cx: &Context,
+        inode: &Inode,
+        parent: FileId,
+        after: Cookie,
+    ) -> Result<(Vec<Listed>, bool)> {
+        if !inode.is_dir() {
+            return Err(FsError::NotDir);
+        }
+        if cx.uid != inode.uid {
+            need(cx, inode, R)?;
+        }
+        let mut entries: Vec<Listed> = Vec::new();
+        if after < Cookie(1) {
+            entries.push((Cookie(1), Bytes::from_static(b"."), inode.id(), FileKind::Dir));
+        }
+        if after < Cookie(2) {
+            entries.push((Cookie(2), Bytes::from_static(b".."), parent, FileKind::Dir));
+        }
+        if inode.snapshot == SnapshotId::LIST {
+            let (snaps, end) = self.shared.snapshots_of(inode.id(), after, READDIR_BATCH)?;
+            entries.extend(snaps.into_iter().map(|(cookie, name, file)| (cookie, name, file, FileKind::Dir)));
+            return Ok((entries, end));
+        }
+        let end = directory::scan(inode, &self.shared.io, after, &mut |entry| {
+            if entries.len() >= READDIR_BATCH {
+                return ControlFlow::Break(());
+            }
+            entries.push((entry.key, Bytes::copy_from_slice(entry.name), entry.file.within(inode.snapshot), entry.kind));
+            ControlFlow::Continue(())
+        })?;
+        Ok((entries, end))
+    }
+
+    /// The directory above; the root's is the root.
+    fn parent(&self, inode: &Inode) -> Result<FileId> {
+        if inode.snapshot != SnapshotId::ACTIVE {
+            return self.shared.above(inode);
+        }
+        if inode.id() == ROOT || !inode.is_dir() {
+            return Ok(ROOT);
+        }
+        if let Some(parent) = self.shared.state.read().inodes.get(&inode.parent) {
+            return Ok(parent.id());
+        }
+        self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())
+    }
+}

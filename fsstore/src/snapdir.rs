@@ -1,0 +1,147 @@
+//! The `.snapshot` directory: how clients look into snapshots. It stands on no disk. `.snapshot` in a directory lists the
+//! snapshots in which that directory exists; each entry is the directory as its snapshot has it. Nothing below
+//! can be changed.
+
+use crate::error::{FsError, Result};
+use crate::fsinfo::SnapEntry;
+use crate::ids::{Cookie, FileId, Generation, InodeNum, SnapshotId};
+use crate::inode::Inode;
+use crate::io::Io;
+use crate::op::{FileKind, ROOT};
+use crate::shared::Shared;
+use crate::tree::Tree;
+use bytes::Bytes;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The name under which a directory shows its snapshots.
+pub const SNAPSHOT_DIR: &[u8] = b".snapshot";
+
+/// Where a volume shows `.snapshot`. It is never in a listing: one has to ask for it by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SnapshotDir {
+    /// In the volume's root.
+    #[default]
+    Root,
+    /// In every directory.
+    Everywhere,
+    /// Nowhere.
+    Off,
+}
+
+/// A [`SnapshotDir`] that can be changed while the volume is mounted.
+#[derive(Default)]
+pub(crate) struct SnapshotDirCell(AtomicU8);
+
+impl SnapshotDirCell {
+    pub(crate) fn set(&self, shown: SnapshotDir) {
+        self.0.store(shown as u8, Ordering::Relaxed);
+    }
+
+    /// Whether `dir` of the active image has a `.snapshot`.
+    pub(crate) fn shows_in(&self, dir: FileId) -> bool {
+        let shown = self.0.load(Ordering::Relaxed);
+        let everywhere = shown == SnapshotDir::Everywhere as u8;
+        dir.snapshot == SnapshotId::ACTIVE
+            && (everywhere || (shown == SnapshotDir::Root as u8 && dir == ROOT))
+    }
+}
+
+impl SnapEntry {
+    /// The inode `ino` as this snapshot has it; `None` where it has none.
+    pub(crate) fn inode(&self, io: &Io, ino: InodeNum) -> Result<Option<Inode>> {
+        if ino >= self.image.next_ino {
+            return Ok(None);
+        }
+        let inofile = Tree::from_root(self.image.inofile)?;
+        let inode = Inode::load(&inofile, io, ino)?.filter(|inode| inode.kind.is_some());
+        Ok(inode.map(|inode| Inode { snapshot: self.id, ..inode }))
+    }
+
+    fn has(&self, io: &Io, file: FileId) -> Result<bool> {
+        Ok(self.inode(io, file.ino)?.is_some_and(|inode| inode.generation == file.generation))
+    }
+}
+
+impl Shared {
+    /// The inode that `file` names in a snapshot or in a list of snapshots.
+    pub(crate) fn snapshot_inode(&self, file: FileId) -> Result<Inode> {
+        if file.snapshot == SnapshotId::LIST {
+            return self.snapshot_list(file);
+        }
+        let entry = self.snap(file.snapshot).map_err(|_| FsError::Stale)?;
+        let found = entry.inode(&self.io, file.ino);
+        // A deleted snapshot's blocks are soon something else.
+        if self.snap(file.snapshot).is_err() {
+            return Err(FsError::Stale);
+        }
+        found?.filter(|inode| inode.generation == file.generation).ok_or(FsError::Stale)
+    }
+
+    /// The `.snapshot` directory of a directory: owned by root, everybody may look.
+    fn snapshot_list(&self, file: FileId) -> Result<Inode> {
+        let dir = self.inode(file.within(SnapshotId::ACTIVE))?;
+        if !dir.is_dir() {
+            return Err(FsError::Stale);
+        }
+        let newest = self.snaps.read().last().map_or(dir.btime, |snap| snap.created);
+        let mut list = Inode::new(file.ino, file.generation);
+        list.snapshot = SnapshotId::LIST;
+        list.kind = Some(FileKind::Dir);
+        (list.mode, list.nlink, list.size) = (0o555, 2, crate::ids::BLOCK_SIZE_U64);
+        (list.atime, list.mtime, list.ctime, list.btime) = (newest, newest, newest, dir.btime);
+        Ok(list)
+    }
+
+    /// What `name` is in the list of `dir`.
+    pub(crate) fn snapshot_named(&self, dir: FileId, name: &[u8]) -> Result<FileId> {
+        let snaps = self.snaps.read().clone();
+        let entry = snaps.iter().find(|snap| snap.name.as_bytes() == name).ok_or(FsError::NotFound)?;
+        if entry.has(&self.io, dir)? { Ok(dir.within(entry.id)) } else { Err(FsError::NotFound) }
+    }
+
+    /// The entries of the list of `dir` after `after`, at most `max`; whether they are the last.
+    pub(crate) fn snapshots_of(
+        &self,
+        dir: FileId,
+        after: Cookie,
+        max: usize,
+    ) -> Result<(Vec<(Cookie, Bytes, FileId)>, bool)> {
+        /// Cookies 1 and 2 are those of `.` and `..`.
+        const FIRST: u64 = 2;
+        let snaps = self.snaps.read().clone();
+        let mut entries = Vec::new();
+        for snap in snaps.iter().filter(|snap| snap.id.0 + FIRST > after.0) {
+            if !snap.has(&self.io, dir)? {
+                continue;
+            }
+            if entries.len() == max {
+                return Ok((entries, false));
+            }
+            let name = Bytes::copy_from_slice(snap.name.as_bytes());
+            entries.push((Cookie(snap.id.0 + FIRST), name, dir.within(snap.id)));
+        }
+        Ok((entries, true))
+    }
+
+    /// What `..` leads to from a directory of a snapshot.
+    pub(crate) fn above(&self, dir: &Inode) -> Result<FileId> {
+        let id = dir.id();
+        match id.snapshot {
+            SnapshotId::LIST => Ok(id.within(SnapshotId::ACTIVE)),
+            snapshot if id.within(SnapshotId::ACTIVE) == ROOT => {
+                debug_assert_ne!(snapshot, SnapshotId::ACTIVE, "the active root is its own parent");
+                Ok(ROOT.within(SnapshotId::LIST))
+            }
+            snapshot => {
+                let entry = self.snap(snapshot).map_err(|_| FsError::Stale)?;
+                let parent = entry.inode(&self.io, dir.parent)?.ok_or(FsError::Stale)?;
+                Ok(parent.id())
+            }
+        }
+    }
+}
+
+/// The root directory of a snapshot.
+pub fn root_of(snapshot: SnapshotId) -> FileId {
+    FileId { ino: ROOT.ino, generation: Generation(1), snapshot }
+}
