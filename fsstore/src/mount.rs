@@ -197,7 +197,7 @@ pub(crate) fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids
     })
 }
 
-fn data_is_there(io: &Io, record: &Record) -> Result<()> {
+pub(crate) fn data_is_there(io: &Io, record: &Record) -> Result<()> {
     for (start, sums) in block_pieces(record) {
         let mut buf = vec![0; sums.len() * BLOCK_SIZE];
         io.read_run(*start, &mut buf, sums, InodeNum(0))?;

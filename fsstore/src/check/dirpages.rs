@@ -11,6 +11,9 @@ use crate::layout::Page;
 use std::collections::HashSet;
 use std::ops::Range;
 
+/// Things wrong with one directory that are listed.
+pub(super) const WRONG_MAX: usize = 1000;
+
 /// One walk over a directory.
 pub(super) struct DirWalk<'a> {
     pub(super) io: &'a Io,
@@ -53,7 +56,16 @@ impl<'a> DirWalk<'a> {
         let pages = self.pages.len() as u64;
         let all = self.dir.size / crate::ids::BLOCK_SIZE_U64;
         if self.entries > 0 && pages != all {
-            self.wrong.push(format!("its index leads to {pages} of its {all} pages"));
+            self.note(format!("its index leads to {pages} of its {all} pages"));
+        }
+    }
+
+    /// Keeps what is wrong, up to a bound: a page of damage must not take memory without end.
+    fn note(&mut self, text: String) {
+        match self.wrong.len() {
+            0..WRONG_MAX => self.wrong.push(text),
+            WRONG_MAX => self.wrong.push("and more that is not listed".to_owned()),
+            _ => {}
         }
     }
 
@@ -63,7 +75,7 @@ impl<'a> DirWalk<'a> {
             Ok(None) if depth == 0 && self.dir.entries == 0 => return,
             Ok(None) => {
                 self.lost = true;
-                return self.wrong.push(format!("its page {fbn} is missing: the names there are lost"));
+                return self.note(format!("its page {fbn} is missing: the names there are lost"));
             }
             // The walk over the image's blocks named the block.
             Err(_) => {
@@ -72,7 +84,7 @@ impl<'a> DirWalk<'a> {
             }
         };
         if !self.pages.insert(fbn) {
-            return self.wrong.push(format!("its index leads to page {fbn} twice"));
+            return self.note(format!("its index leads to page {fbn} twice"));
         }
         match page[0] {
             INTERIOR if depth < DEPTH_MAX => self.interior(&page, fbn, depth, range, visit),
@@ -106,7 +118,7 @@ impl<'a> DirWalk<'a> {
             // What is below the first key goes to the first child.
             let low = if index == 0 { range.start } else { key };
             if low > next || next > range.end || key > next || low < range.start {
-                self.wrong.push(format!(
+                self.note(format!(
                     "page {fbn} of its index is out of order at branch {index}: names can't be found"
                 ));
             }
@@ -119,14 +131,14 @@ impl<'a> DirWalk<'a> {
         while at < leaf_end(page) {
             let Some((entry, next)) = entry_at(page, at) else {
                 self.lost = true;
-                self.wrong.push(format!(
+                self.note(format!(
                     "page {fbn} has a malformed entry at byte {at}: the names behind it are lost"
                 ));
                 break;
             };
             if entry.key.0 <= last || !range.contains(&entry.key.0) {
                 let name = entry.name.escape_ascii();
-                self.wrong.push(format!(
+                self.note(format!(
                     "the name `{name}` is at the wrong place of page {fbn}: it can't be found"
                 ));
             }
@@ -137,7 +149,7 @@ impl<'a> DirWalk<'a> {
         }
         self.entries += found;
         if found != count(page) as u64 {
-            self.wrong.push(format!("page {fbn} says that it has {} names, and it has {found}", count(page)));
+            self.note(format!("page {fbn} says that it has {} names, and it has {found}", count(page)));
         }
     }
 
@@ -145,7 +157,7 @@ impl<'a> DirWalk<'a> {
         let name = entry.name;
         let shown = name.escape_ascii();
         if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
-            self.wrong.push(format!("`{shown}` can't be a name"));
+            self.note(format!("`{shown}` can't be a name"));
         }
         let first = self.hash.first_key(name);
         if !(first..first + COLLISIONS).contains(&entry.key.0) {
@@ -156,8 +168,10 @@ impl<'a> DirWalk<'a> {
             self.same_hash = (first, Vec::new());
         }
         if self.same_hash.1.iter().any(|other| other == name) {
-            self.wrong.push(format!("the name `{shown}` is there twice"));
+            self.note(format!("the name `{shown}` is there twice"));
         }
-        self.same_hash.1.push(name.to_vec());
+        if (self.same_hash.1.len() as u64) < COLLISIONS {
+            self.same_hash.1.push(name.to_vec());
+        }
     }
 }

@@ -2,12 +2,45 @@
 
 use super::Checker;
 use super::finding::FindingKind;
-use crate::error::FsError;
-use crate::fsinfo::Role;
+use crate::disk::Disk;
+use crate::error::{FsError, Result};
+use crate::fsinfo::{FsInfo, Role};
 use crate::ids::{BLOCK_SIZE, InodeNum, Lsn, Vbn};
-use crate::mount::block_pieces;
+use crate::io::Io;
+use crate::mount::{block_pieces, data_is_there};
 use crate::nvlog::{self, Batch};
 use crate::record::Record;
+use std::sync::Arc;
+
+/// Gives up what a mount refuses: ends the log of the volume on `disk`, which nobody has mounted, before the first batch
+/// that is damaged, or whose data is. **Acknowledged operations from there on are lost**; the volume can be mounted.
+/// Gives how many batches were cut off: 0 where the log is sound, and then nothing is written.
+///
+/// # Errors
+/// [`FsError::Format`] for what is no volume, and the disk's.
+pub fn cut_damaged_log(disk: Arc<dyn Disk>) -> Result<u64> {
+    let info = FsInfo::read(&*disk)?;
+    if info.role == Role::Replica {
+        return Ok(0);
+    }
+    let (batches, ends) = nvlog::read_whole(&*disk, &info)?;
+    let durable = batches.iter().map(|batch| batch.durable_seq).max().unwrap_or(0);
+    let io = Io::new(disk, info.blocks, 1 << 20);
+    let lost = |batch: &&Batch| {
+        let pending = batch.records.iter().filter(|record| record.lsn > info.image.lsn);
+        batch.seq <= durable && pending.map(|record| data_is_there(&io, record)).any(|there| there.is_err())
+    };
+    if let Some(batch) = batches.iter().find(lost) {
+        return nvlog::cut(&*io.disk, &info, batch.seq);
+    }
+    let seq = info.log_seq + batches.len() as u64;
+    for (half, end) in ends {
+        if nvlog::later_batch(&*io.disk, &info, half, end, seq)?.is_some() {
+            return nvlog::cut(&*io.disk, &info, seq);
+        }
+    }
+    Ok(0)
+}
 
 impl Checker<'_> {
     /// Reads the log as a mount would.

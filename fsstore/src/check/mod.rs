@@ -21,6 +21,7 @@ mod tests;
 mod walk;
 
 pub use finding::{Finding, FindingKind, ImageName};
+pub use log::cut_damaged_log;
 pub use rebuild::{Rebuilt, rebuild_maps};
 pub use report::{CheckEvent, CheckOptions, CheckProgress, CheckSummary};
 pub use scrub::{ScrubCursor, ScrubStep};

@@ -5,7 +5,7 @@
 
 use super::Checker;
 use super::bits::BlockSet;
-use super::dirpages::DirWalk;
+use super::dirpages::{DirWalk, WRONG_MAX};
 use super::finding::FindingKind;
 use super::image::InodePages;
 use crate::directory::Entry;
@@ -133,12 +133,14 @@ impl Checker<'_> {
                     return;
                 }
                 if let Some(text) = judge(seen, entry) {
-                    dangling.push(text);
+                    if dangling.len() < WRONG_MAX {
+                        dangling.push(text);
+                    }
                 } else {
                     seen.names = seen.names.saturating_add(1);
                     seen.named_in = dir.ino.0;
                 }
-            } else if first && slot_of(pages, entry.file.ino).is_none() {
+            } else if first && dangling.len() < WRONG_MAX && slot_of(pages, entry.file.ino).is_none() {
                 dangling.push(format!(
                     "the name `{}` leads to inode {}, which does not exist: the file is lost",
                     entry.name.escape_ascii(),

@@ -37,6 +37,9 @@ pub struct CheckCommand {
     /// Make block maps and counters anew from what is reachable, as a new consistency point; nothing else is written
     #[arg(long)]
     rebuild_maps: bool,
+    /// If the log is damaged, give up its operations from the damage on: they are lost, and the volume can be mounted
+    #[arg(long)]
+    cut_log: bool,
     /// How many findings to print; the rest is counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_findings: usize,
@@ -63,6 +66,13 @@ pub(super) fn run(command: &CheckCommand, output: Output) -> anyhow::Result<()> 
     let options =
         CheckOptions { cache_bytes: command.cache_mib.clamp(1, 1 << 20) << 20, ..CheckOptions::default() };
     let mut told = Told { findings: Vec::new(), total: 0, max: command.max_findings, bar: bar(), output };
+    if command.cut_log {
+        let cut = fsstore::cut_damaged_log(Arc::clone(&disk)).map_err(|error| cannot(&words(&error)))?;
+        told.say(&match cut {
+            0 => "The log is sound: nothing was cut off.".to_owned(),
+            cut => format!("The log was cut off before the damage: {cut} batches of operations are lost."),
+        });
+    }
     let mut rebuilt = None;
     let summary = if command.rebuild_maps {
         let outcome = fsstore::rebuild_maps(Arc::clone(&disk), &options, &mut |event| told.note(event));

@@ -285,6 +285,7 @@ fn a_damaged_copy_of_fsinfo_is_a_remark() {
 
 #[test]
 fn a_damaged_log() {
+    let (disk, linked) = (std::cell::RefCell::new(None), std::cell::Cell::new(None));
     let damaged = |batch: u64| {
         let sample = Sample::new();
         sample.volume.flush_log().unwrap();
@@ -297,8 +298,10 @@ fn a_damaged_log() {
         let half = u64::from(surgeon.info.log_half) * surgeon.info.log_half_blocks;
         sample.disk.flip(Vbn(FSINFO_BLOCKS + half + batch), 600);
         // The volume goes away as in a crash.
-        let disk = MemDisk::of(sample.disk.bytes());
-        (findings(&disk), Volume::open(disk, tuning()).map(drop))
+        let image = MemDisk::of(sample.disk.bytes());
+        disk.replace(Some(image.clone()));
+        linked.set(Some(sample.linked));
+        (findings(&image), Volume::open(MemDisk::of(image.bytes()), tuning()).map(drop))
     };
     // The last batch may never have become durable: a crash leaves the same.
     let ((summary, found), opened) = damaged(2);
@@ -306,6 +309,14 @@ fn a_damaged_log() {
     let ((_, found), opened) = damaged(1);
     only(&found, FindingKind::Log, None, "acknowledged");
     assert!(matches!(opened, Err(FsError::Format(_))), "{opened:?}");
+    // Given up, it is mounted with what is before the damage.
+    let disk = disk.into_inner().unwrap();
+    assert_eq!(cut_damaged_log(disk.clone()), Ok(2));
+    assert_eq!(cut_damaged_log(disk.clone()), Ok(0));
+    let (summary, found) = findings(&disk);
+    assert_eq!((found, summary.log_records), (Vec::new(), 1));
+    let volume = Volume::open(disk, tuning()).unwrap();
+    assert_eq!(volume.read(&cx(), linked.get().unwrap(), 0, 1).unwrap().data[..], [1]);
 }
 
 #[test]
