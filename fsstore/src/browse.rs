@@ -168,7 +168,12 @@ impl Volume {
             if entries.len() >= READDIR_BATCH {
                 return ControlFlow::Break(());
             }
-            entries.push((entry.key, Bytes::copy_from_slice(entry.name), entry.file.within(inode.snapshot), entry.kind));
+            entries.push((
+                entry.key,
+                Bytes::copy_from_slice(entry.name),
+                entry.file.within(inode.snapshot),
+                entry.kind,
+            ));
             ControlFlow::Continue(())
         })?;
         Ok((entries, end))

@@ -85,6 +85,14 @@ pub(crate) struct ImageRoot {
     pub(crate) used_blocks: u64,
     /// Blocks ever allocated, a measure of change between two images.
     pub(crate) allocated_total: u64,
+    /// Users beyond the first of shared blocks.
+    pub(crate) refs: TreeRoot,
+    /// Highest generation that a file has had.
+    pub(crate) generation_max: u32,
+    /// Lowest generation for new files: raised when a snapshot is restored.
+    pub(crate) generation_floor: u32,
+    /// Whether the image may use a block that an older snapshot has and a newer one has not.
+    pub(crate) mixed: bool,
 }
 
 impl ImageRoot {
@@ -98,6 +106,10 @@ impl ImageRoot {
         out.u64(self.files);
         out.u64(self.used_blocks);
         out.u64(self.allocated_total);
+        out.root(self.refs);
+        out.u32(self.generation_max);
+        out.u32(self.generation_floor);
+        out.u64(u64::from(self.mixed));
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> ImageRoot {
@@ -111,6 +123,10 @@ impl ImageRoot {
             files: input.u64(),
             used_blocks: input.u64(),
             allocated_total: input.u64(),
+            refs: input.root(),
+            generation_max: input.u32(),
+            generation_floor: input.u32(),
+            mixed: input.u64() != 0,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
 
 use crate::blockmap::{DiffRuns, map_blocks_max, map_height};
+use crate::cp::sharing::refs_blocks_max;
 use crate::cp::{Committed, TableChange};
 use crate::directory::NameHash;
 use crate::disk::Disk;
@@ -105,7 +106,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
 }
 
 /// Blocks that snapshots hold and the active image does not: counted, where the count on disk has others in it.
-fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree) -> Result<u64> {
+pub(crate) fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree) -> Result<u64> {
     let maps: Vec<_> = snaps.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
     if maps.is_empty() {
         return Ok(0);
@@ -119,6 +120,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
     for snap in &snaps {
         maps.push(Tree::from_root(snap.image.map)?);
     }
+    let snaps = Arc::new(snaps);
     let used = image.used_blocks + info.snapshot_only;
     let free = info.data_blocks().checked_sub(used);
     let free = free.ok_or_else(|| FsError::Format("more blocks in use than there are".to_owned()))?;
@@ -135,14 +137,18 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         frozen_blocks: 0,
         fault: None,
         hash: NameHash::new(info.uuid),
+        generation_max: image.generation_max,
+        generation_floor: image.generation_floor,
+        sharing: !image.refs.ptr.is_hole(),
+        snaps: snaps.clone(),
     };
-    let snaps = Arc::new(snaps);
     let snapshot_only = info.snapshot_only;
     Ok(Shared {
         uuid: info.uuid,
         blocks: info.blocks,
         data_blocks: info.data_blocks(),
         map_blocks: map_blocks_max(info.blocks),
+        refs_blocks: refs_blocks_max(info.blocks),
         inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
         tuning,
         log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),

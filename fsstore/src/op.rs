@@ -174,8 +174,17 @@ pub enum Op {
     SetAttr { file: FileId, attrs: SetAttrs, guard: Option<Time> },
     /// Writes `data` at `offset`, at most [`WRITE_MAX`] bytes.
     Write { file: FileId, offset: u64, data: Bytes },
+    /// Makes a range of `to` use the blocks of a range of `from`, which may be in a snapshot (RFC 7862 §15.13 CLONE). `len` 0:
+    /// to the source's end. Offsets are multiples of 4096, and so is `len` unless it ends with the source and
+    /// reaches the target's end; at most [`CLONE_MAX`] bytes. Anything else is [`FsError::Invalid`](crate::FsError::Invalid).
+    CloneRange { from: FileId, from_offset: u64, to: FileId, to_offset: u64, len: u64 },
+    /// Makes `to` what the file `from`, of at most [`CLONE_MAX`] bytes, is: content (its blocks are shared), size, mode, owner
+    /// and times. With `from` in a snapshot, this restores a file. Only the owner and root may.
+    CloneFile { from: FileId, to: FileId },
 }
 
+/// Most bytes in one [`Op::CloneRange`].
+pub const CLONE_MAX: u64 = 1 << 30;
 /// Most bytes in one [`Op::Write`].
 pub const WRITE_MAX: usize = 8 << 20;
 

@@ -1,6 +1,6 @@
 //! NVLOG records: one operation with every choice made, so that applying it can't fail and always gives the same.
 
-use crate::ids::{Fbn, FileId, Generation, InodeNum, Lsn, Vbn};
+use crate::ids::{Fbn, FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
 use crate::inode::{kind_code, kind_from};
 use crate::layout::{Reader, Writer};
 use crate::op::{FileKind, Time};
@@ -37,6 +37,25 @@ pub(crate) enum Act {
     },
     SetAttr(SetAttr),
     Write(Write),
+    Share(Share),
+}
+
+/// Blocks of one file that another uses too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Share {
+    pub(crate) from: InodeNum,
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) from_fbn: Fbn,
+    pub(crate) to: InodeNum,
+    pub(crate) to_fbn: Fbn,
+    pub(crate) blocks: u64,
+    /// The target is at least this long afterwards.
+    pub(crate) end: u64,
+    /// Where the target becomes the source: its size.
+    pub(crate) size: Option<u64>,
+    pub(crate) mtime: Option<Time>,
+    /// Mode, owner and group to set.
+    pub(crate) owner: Option<(u32, u32, u32)>,
 }
 
 /// A new inode and its first name.
@@ -176,6 +195,7 @@ impl Act {
                 put_option(out, set.mtime, put_time);
             }
             Act::Write(write) => write.encode(out),
+            Act::Share(share) => share.encode(out),
         }
     }
 
@@ -201,8 +221,44 @@ impl Act {
                 mtime: take_option(input, take_time),
             }),
             6 => Act::Write(Write::decode(input)?),
+            7 => Act::Share(Share::decode(input)),
             _ => return None,
         })
+    }
+}
+
+impl Share {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(7);
+        out.u64(self.from.0);
+        out.u64(self.snapshot.0);
+        out.u64(self.from_fbn.0);
+        out.u64(self.to.0);
+        out.u64(self.to_fbn.0);
+        out.u64(self.blocks);
+        out.u64(self.end);
+        put_option(out, self.size, Writer::u64);
+        put_option(out, self.mtime, put_time);
+        put_option(out, self.owner, |out, (mode, uid, gid)| {
+            out.u32(mode);
+            out.u32(uid);
+            out.u32(gid);
+        });
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Share {
+        Share {
+            from: InodeNum(input.u64()),
+            snapshot: SnapshotId(input.u64()),
+            from_fbn: Fbn(input.u64()),
+            to: InodeNum(input.u64()),
+            to_fbn: Fbn(input.u64()),
+            blocks: input.u64(),
+            end: input.u64(),
+            size: take_option(input, |input| input.u64()),
+            mtime: take_option(input, take_time),
+            owner: take_option(input, |input| (input.u32(), input.u32(), input.u32())),
+        }
     }
 }
 

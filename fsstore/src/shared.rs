@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) data_blocks: u64,
     /// Most blocks of the map that one CP can have to write.
     pub(crate) map_blocks: u64,
+    /// The same of the reference tree.
+    pub(crate) refs_blocks: u64,
     pub(crate) inodes_max: usize,
     pub(crate) tuning: Tuning,
     pub(crate) io: Arc<Io>,
@@ -140,8 +142,9 @@ impl Shared {
 
     /// Blocks that are neither in use nor spoken for by the next CP.
     pub(crate) fn spare_blocks(&self, st: &State) -> u64 {
-        let spoken_for =
-            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64 + self.map_blocks + 16;
+        let refs_blocks = if st.sharing || !st.ledger.adopted.is_empty() { self.refs_blocks } else { 0 };
+        let operations = st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64;
+        let spoken_for = operations + self.map_blocks + refs_blocks + 16;
         self.walloc.lock().free.saturating_sub(spoken_for)
     }
 

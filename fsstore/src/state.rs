@@ -2,6 +2,7 @@
 
 use crate::directory::{self, NameHash, Target};
 use crate::error::{FsError, Result};
+use crate::fsinfo::SnapEntry;
 use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -30,6 +31,14 @@ pub(crate) struct State {
     /// Why no change is taken any more.
     pub(crate) fault: Option<FsError>,
     pub(crate) hash: NameHash,
+    /// Highest generation that a file has had.
+    pub(crate) generation_max: u32,
+    /// Lowest generation for new files.
+    pub(crate) generation_floor: u32,
+    /// Whether blocks are shared, so that frees may have counts of users to write.
+    pub(crate) sharing: bool,
+    /// Snapshots that operations may share blocks with.
+    pub(crate) snaps: Arc<Vec<SnapEntry>>,
 }
 
 impl State {
@@ -85,10 +94,11 @@ impl State {
     /// The identity that the next new file gets.
     pub(crate) fn next_id(&mut self, io: &Io) -> Result<FileId> {
         if self.free_ino == InodeNum(0) {
-            return Ok(FileId::active(self.next_ino, Generation(1)));
+            return Ok(FileId::active(self.next_ino, Generation(self.generation_floor.max(1))));
         }
         let ino = self.free_ino;
-        let generation = Generation(self.load(io, ino)?.generation.0.wrapping_add(1).max(1));
+        let generation = Generation(self.load(io, ino)?.generation.0.wrapping_add(1));
+        let generation = generation.max(Generation(self.generation_floor.max(1)));
         Ok(FileId::active(ino, generation))
     }
 
@@ -103,6 +113,7 @@ impl State {
             return Err(FsError::Format(format!("the log makes inode {ino} out of turn")));
         }
         self.files += 1;
+        self.generation_max = self.generation_max.max(inode.generation.0);
         self.dirty.insert(ino);
         self.inodes.insert(ino, Arc::new(inode));
         Ok(())

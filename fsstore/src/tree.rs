@@ -56,6 +56,8 @@ pub(crate) struct Ledger {
     pub(crate) freed_frozen: Vec<Arc<Node>>,
     /// Runs of blocks that operations have allocated and written themselves.
     pub(crate) allocated: Vec<(Vbn, u64)>,
+    /// Runs of blocks that got one more user.
+    pub(crate) adopted: Vec<(Vbn, u64)>,
     /// Nodes that the CP will have to find a block for.
     pub(crate) dirty_blocks: u64,
 }
@@ -65,7 +67,16 @@ impl Ledger {
         self.freed.is_empty()
             && self.freed_frozen.is_empty()
             && self.allocated.is_empty()
+            && self.adopted.is_empty()
             && self.dirty_blocks == 0
+    }
+
+    /// One more user of a block.
+    pub(crate) fn adopt(&mut self, vbn: Vbn) {
+        match self.adopted.last_mut() {
+            Some((start, len)) if start.0 + *len == vbn.0 => *len += 1,
+            _ => self.adopted.push((vbn, 1)),
+        }
     }
 
     fn free_origin(&mut self, origin: &Origin) {
@@ -176,6 +187,16 @@ impl Tree {
             Ok(())
         })?;
         Ok(page)
+    }
+
+    /// Whether a block is no hole.
+    pub(crate) fn page_is_there(&self, io: &Io, fbn: Fbn) -> Result<bool> {
+        let mut there = false;
+        self.for_range(io, fbn, 1, &mut |_, found| {
+            there = !matches!(found, Found::Hole);
+            Ok(())
+        })?;
+        Ok(there)
     }
 
     /// One block to change; a hole becomes a page of zeros.

@@ -198,6 +198,11 @@ impl Volume {
                 return Err(if makes { FsError::Exists } else { FsError::Access });
             }
         }
+        if matches!(op, Op::CloneRange { .. } | Op::CloneFile { .. }) {
+            // Only what stands on disk can be shared; the rest would be copied.
+            let generation = self.shared.state.read().generation;
+            self.shared.checkpoint_past(generation)?;
+        }
         match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
@@ -249,6 +254,9 @@ impl Volume {
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
+        if plan.more_blocks > 0 {
+            shared.need_space(&st, cost + plan.more_blocks, false)?;
+        }
         if let Some(act) = plan.act.take() {
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
             if let Err(error) = ops::apply(&mut st, &shared.io, &record) {
@@ -372,6 +380,16 @@ impl Volume {
     /// [`FsError::Snapshot`] if there is none, or a transfer reads it, and the disk's.
     pub fn snapshot_delete(&self, id: SnapshotId) -> Result<()> {
         self.shared.snapshot_delete(id)
+    }
+
+    /// Makes the active image what snapshot `id` is, durable when it returns. Snapshots stay, the newer ones too; files made
+    /// since are stale. Its cost follows the change since the snapshot; operations wait meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if there is none, [`FsError::NoSpace`], and the disk's.
+    pub fn snapshot_restore(&self, id: SnapshotId) -> Result<CpNumber> {
+        self.shared.need_space(&self.shared.state.read(), 16, true)?;
+        self.shared.restore(&mut self.shared.committed.lock(), id)
     }
 
     /// All snapshots, oldest first.

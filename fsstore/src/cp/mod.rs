@@ -9,10 +9,13 @@
 //! Any error before the end latches the volume: the old image and the log are whole on disk.
 
 mod map;
+mod restore;
+pub(crate) mod sharing;
 mod table;
 mod writeout;
 
 use self::map::{mark_all, write_map};
+use self::sharing::Sharing;
 use self::table::{plan_table, write_table};
 use self::writeout::{Writeout, home_of};
 use crate::blockmap::{self, DiffRuns};
@@ -22,8 +25,10 @@ use crate::ids::{BLOCK_SIZE_U64, CpNumber, InodeNum, SnapshotId, Vbn};
 use crate::inode::{self, Inode};
 use crate::io::Io;
 use crate::layout::{ImageRoot, TreeRoot};
+use crate::mount::only_in_snapshots;
 use crate::op::Time;
 use crate::shared::Shared;
+use crate::state::State;
 use crate::tree::{Edit, Ledger, Tree};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,8 +44,13 @@ pub(crate) struct Committed {
 /// What a CP is to do to the snapshot table.
 pub(crate) enum TableChange {
     Keep,
-    Add { name: String, created: Time },
+    Add {
+        name: String,
+        created: Time,
+    },
     Delete(SnapshotId),
+    /// The active image becomes the snapshot's.
+    Restore(SnapshotId),
 }
 
 /// The state as it was when the CP froze it.
@@ -54,15 +64,43 @@ struct Frozen {
     log_seq: u64,
 }
 
+/// What a CP starts from: the last image, or the snapshot that is being restored.
+struct Base {
+    map: Tree,
+    refs: TreeRoot,
+    used_blocks: u64,
+    mixed: bool,
+    /// The snapshot table whose blocks are in `map`.
+    table: (TreeRoot, u32),
+}
+
+impl Base {
+    fn of(committed: &Committed, change: &TableChange) -> Result<Base> {
+        let info = &committed.info;
+        let (image, table, restored) = match change {
+            TableChange::Restore(id) => {
+                let entry = committed.snaps.iter().find(|snap| snap.id == *id);
+                let entry = entry.ok_or(FsError::Snapshot("no such snapshot"))?;
+                (entry.image, (entry.table, entry.table_len), true)
+            }
+            _ => (info.image, (info.table, info.table_len), false),
+        };
+        let map = if restored { Tree::from_root(image.map)? } else { committed.map.clone() };
+        let mixed = restored || info.image.mixed;
+        Ok(Base { map, refs: image.refs, used_blocks: image.used_blocks, mixed, table })
+    }
+}
+
 /// Shortest run of freed blocks that is given back to the host (1 MiB): shorter ones are soon used again, and each
 /// costs a system call.
 const DISCARD_BLOCKS: u64 = 256;
+
 impl Shared {
     /// Takes a CP, with a change of the snapshot table if asked for.
     pub(crate) fn checkpoint(&self, committed: &mut Committed, change: &TableChange) -> Result<CpNumber> {
         let outcome = self.freeze(change).and_then(|frozen| match frozen {
             None => Ok(committed.info.image.cp),
-            Some(frozen) => self.write_image(committed, frozen, change),
+            Some(frozen) => self.write_image(committed, frozen, change, None),
         });
         if let Err(error) = &outcome {
             self.latch(error);
@@ -95,44 +133,64 @@ impl Shared {
             next_ino: st.next_ino,
             free_ino: st.free_ino,
             files: st.files,
+            generation_max: st.generation_max,
+            generation_floor: st.generation_floor,
             ..ImageRoot::default()
         };
+        if let TableChange::Delete(id) = change {
+            // From here on its blocks are on their way out: no operation may share them any more.
+            Arc::make_mut(&mut st.snaps).retain(|snap| snap.id != *id);
+        }
         let inofile = st.inofile.clone();
         Ok(Some(Frozen { generation, inodes, inofile, ledger, image, log_half, log_seq }))
     }
 
+    /// Steps 2 to 5. `held` is the state where the caller has it locked, which only a restore needs.
     fn write_image(
         &self,
         committed: &mut Committed,
         mut frozen: Frozen,
         change: &TableChange,
+        held: Option<&mut State>,
     ) -> Result<CpNumber> {
         let io = &*self.io;
+        let base = Base::of(committed, change)?;
         let mut out = Writeout::new(io, &self.walloc, std::mem::take(&mut frozen.ledger.freed));
         out.freed.extend(frozen.ledger.freed_frozen.iter().map(|node| home_of(node)));
         let roots = write_inodes(&mut out, &mut frozen)?;
+        let back = write_refs(&mut out, &mut frozen, &base)?;
 
         let mut snaps = (*committed.snaps).clone();
-        let held_by = snaps.last().map(|snap| Tree::from_root(snap.image.map)).transpose()?;
         let deleted = change.apply(&mut snaps, &mut committed.info, frozen.image)?;
         let table_changed = !matches!(change, TableChange::Keep);
-        let table_blocks = plan_table(&mut out, &committed.info, &snaps, table_changed)?;
+        let table_blocks = plan_table(&mut out, base.table, &snaps, table_changed)?;
 
-        let mut map = committed.map.clone();
-        let places = mark_all(&mut map, &mut out, frozen.generation, &frozen.ledger.allocated)?;
-        let allocated =
-            frozen.ledger.allocated.iter().map(|(_, len)| len).sum::<u64>() + out.taken.len() as u64;
-        let before = committed.info.image.used_blocks;
-        frozen.image.used_blocks = before + allocated - out.freed.len() as u64;
-        frozen.image.allocated_total = self.walloc.lock().allocated_total;
+        let mut map = base.map.clone();
+        let used_again = back.iter().map(|vbn| (*vbn, 1));
+        let mut allocated = std::mem::take(&mut frozen.ledger.allocated);
+        allocated.extend(used_again);
+        let places = mark_all(&mut map, &mut out, frozen.generation, &allocated)?;
+        let allocated = allocated.iter().map(|(_, len)| len).sum::<u64>() + out.taken.len() as u64;
+        frozen.image.used_blocks = base.used_blocks + allocated - out.freed.len() as u64;
+        frozen.image.mixed = !snaps.is_empty() && (base.mixed || !back.is_empty());
         frozen.image.map = write_map(&map, &mut out, &places)?;
+        out.batch.finish()?;
+        frozen.image.allocated_total = self.count_allocated(committed, change, &map, back.len() as u64)?;
 
-        let held = held_blocks(io, held_by.as_ref(), &out.freed)?;
         let mut info = committed.info.clone();
-        info.snapshot_only += held.len() as u64;
-        let dropped =
-            deleted.map(|entry| only_in(self, &entry, &snaps, &map)).transpose()?.unwrap_or_default();
-        info.snapshot_only -= dropped.len() as u64;
+        let mut freed = std::mem::take(&mut out.freed);
+        let held_blocks = held_blocks(io, &committed.snaps, frozen.image.mixed || base.mixed, &freed)?;
+        info.snapshot_only = info.snapshot_only + held_blocks.len() as u64 - back.len() as u64;
+        freed.retain(|vbn| !held_blocks.contains(vbn));
+        if let Some(entry) = deleted {
+            let dropped = only_in(self, &entry, &snaps, &map, frozen.image.mixed || base.mixed)?;
+            info.snapshot_only -= dropped.len() as u64;
+            freed.extend(dropped);
+        }
+        if let (TableChange::Restore(_), Some(st)) = (change, held.as_deref()) {
+            freed.extend(self.left_behind(committed, &snaps, &map, st)?);
+            info.snapshot_only = only_in_snapshots(&self.io, &snaps, &map)?;
+        }
         if matches!(change, TableChange::Add { .. })
             && let Some(newest) = snaps.last_mut()
         {
@@ -154,13 +212,38 @@ impl Shared {
             (newest.table, newest.table_len) = (info.table, info.table_len);
         }
 
-        let mut freed = std::mem::take(&mut out.freed);
-        freed.retain(|vbn| !held.contains(vbn));
-        freed.extend(dropped);
         self.discard(&mut freed);
         *committed = Committed { map: Tree::from_root(info.image.map)?, info, snaps: Arc::new(snaps) };
-        self.commit(committed, &frozen, &roots, &freed)?;
+        match held {
+            Some(st) => {
+                self.start_over(st, &frozen.image);
+                self.commit(st, committed, &frozen, &roots, &freed)?;
+            }
+            None => self.commit(&mut self.state.write(), committed, &frozen, &roots, &freed)?,
+        }
+        *self.snaps.write() = committed.snaps.clone();
+        self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
+        self.log.covered(frozen.image.lsn);
         Ok(frozen.image.cp)
+    }
+
+    /// Blocks that the allocator has handed out, and those that came into the image without it.
+    fn count_allocated(
+        &self,
+        committed: &Committed,
+        change: &TableChange,
+        map: &Tree,
+        back: u64,
+    ) -> Result<u64> {
+        let taken_back = match change {
+            TableChange::Restore(_) => {
+                restore::added_blocks(self, &Tree::from_root(committed.info.image.map)?, map)?
+            }
+            _ => 0,
+        };
+        let mut walloc = self.walloc.lock();
+        walloc.allocated_total += back + taken_back;
+        Ok(walloc.allocated_total)
     }
 
     /// Gives long runs of freed blocks back to the host, before anybody can write there again.
@@ -180,6 +263,7 @@ impl Shared {
     /// Step 5.
     fn commit(
         &self,
+        st: &mut State,
         committed: &Committed,
         frozen: &Frozen,
         roots: &HashMap<InodeNum, TreeRoot>,
@@ -190,28 +274,24 @@ impl Shared {
         for snap in committed.snaps.iter() {
             maps.push(Tree::from_root(snap.image.map)?);
         }
-        {
-            let mut st = self.state.write();
-            st.inofile = inofile;
-            st.frozen_blocks = 0;
-            for (ino, inode) in &frozen.inodes {
-                let Some(current) = st.inodes.get_mut(ino) else { continue };
-                let untouched = Arc::ptr_eq(current, inode);
-                let inode = Arc::make_mut(current);
-                if untouched {
-                    inode.tree = Tree::from_root(roots.get(ino).copied().unwrap_or_default())?;
-                } else {
-                    inode.tree.prune();
-                }
+        st.inofile = inofile;
+        st.frozen_blocks = 0;
+        st.snaps = committed.snaps.clone();
+        st.sharing = !committed.info.image.refs.ptr.is_hole();
+        for (ino, inode) in &frozen.inodes {
+            let Some(current) = st.inodes.get_mut(ino) else { continue };
+            let untouched = Arc::ptr_eq(current, inode);
+            let inode = Arc::make_mut(current);
+            if untouched {
+                inode.tree = Tree::from_root(roots.get(ino).copied().unwrap_or_default())?;
+            } else {
+                inode.tree.prune();
             }
-            st.evict(self.inodes_max);
-            let mut walloc = self.walloc.lock();
-            walloc.set_maps(maps);
-            freed.iter().for_each(|vbn| walloc.release(*vbn));
         }
-        *self.snaps.write() = committed.snaps.clone();
-        self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
-        self.log.covered(frozen.image.lsn);
+        st.evict(self.inodes_max);
+        let mut walloc = self.walloc.lock();
+        walloc.set_maps(maps);
+        freed.iter().for_each(|vbn| walloc.release(*vbn));
         Ok(())
     }
 }
@@ -225,7 +305,7 @@ impl TableChange {
         image: ImageRoot,
     ) -> Result<Option<SnapEntry>> {
         match self {
-            TableChange::Keep => Ok(None),
+            TableChange::Keep | TableChange::Restore(_) => Ok(None),
             TableChange::Add { name, created } => {
                 assert!(snaps.len() < SNAPSHOTS_MAX, "the caller checked the number of snapshots");
                 let id = info.next_snapshot;
@@ -267,13 +347,30 @@ fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<HashMap<I
     Ok(roots)
 }
 
-/// Which of the freed blocks the newest snapshot holds. A block is in a run of neighbouring snapshots, and the
-/// image just left had it: if any snapshot has it, the newest has.
-fn held_blocks(io: &Io, newest: Option<&Tree>, freed: &[Vbn]) -> Result<HashSet<Vbn>> {
+/// Counts the users of shared blocks anew. Gives the blocks that only snapshots used and the image uses again.
+fn write_refs(out: &mut Writeout<'_>, frozen: &mut Frozen, base: &Base) -> Result<Vec<Vbn>> {
+    let mut refs = Tree::from_root(base.refs)?;
+    let sharing = Sharing {
+        io: out.io,
+        generation: frozen.generation,
+        map: &base.map,
+        allocated: &frozen.ledger.allocated,
+        adopted: &frozen.ledger.adopted,
+    };
+    let back = sharing.settle(&mut refs, &mut out.freed)?;
+    frozen.image.refs = out.flush_tree(&refs, true)?;
+    out.give_back_spare();
+    Ok(back)
+}
+
+/// Which of the freed blocks a snapshot holds. As a rule a block is in a run of neighbouring snapshots, and the
+/// image just left had it: if any snapshot has it, the newest has. Not so where older blocks came back (`mixed`).
+fn held_blocks(io: &Io, snaps: &[SnapEntry], mixed: bool, freed: &[Vbn]) -> Result<HashSet<Vbn>> {
     let mut held = HashSet::new();
-    if let Some(map) = newest {
+    for snap in snaps.iter().rev().take(if mixed { snaps.len() } else { 1 }) {
+        let map = Tree::from_root(snap.image.map)?;
         for vbn in freed {
-            if blockmap::is_set(map, io, *vbn)? {
+            if blockmap::is_set(&map, io, *vbn)? {
                 held.insert(*vbn);
             }
         }
@@ -281,15 +378,23 @@ fn held_blocks(io: &Io, newest: Option<&Tree>, freed: &[Vbn]) -> Result<HashSet<
     Ok(held)
 }
 
-/// Blocks that only the deleted snapshot used: not its older neighbour, nor its younger, nor the new image.
-fn only_in(shared: &Shared, entry: &SnapEntry, left: &[SnapEntry], active: &Tree) -> Result<Vec<Vbn>> {
-    let mut without = Vec::new();
-    if let Some(older) = left.iter().rev().find(|snap| snap.id < entry.id) {
-        without.push(Tree::from_root(older.image.map)?);
-    }
-    match left.iter().find(|snap| snap.id > entry.id) {
-        Some(younger) => without.push(Tree::from_root(younger.image.map)?),
-        None => without.push(active.clone()),
+/// Blocks that only the deleted snapshot used: not its older neighbour, nor its younger, nor the new image. Where older
+/// blocks came back, any other snapshot may have them.
+fn only_in(
+    shared: &Shared,
+    entry: &SnapEntry,
+    left: &[SnapEntry],
+    active: &Tree,
+    mixed: bool,
+) -> Result<Vec<Vbn>> {
+    let older = left.iter().rev().find(|snap| snap.id < entry.id);
+    let younger = left.iter().find(|snap| snap.id > entry.id);
+    let others: Vec<_> =
+        if mixed { left.iter().collect() } else { older.into_iter().chain(younger).collect() };
+    let mut without: Vec<_> =
+        others.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
+    if mixed || younger.is_none() {
+        without.push(active.clone());
     }
     let mut blocks = Vec::new();
     for run in DiffRuns::new(shared.io.clone(), &[Tree::from_root(entry.image.map)?], &without)? {

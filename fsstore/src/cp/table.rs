@@ -2,32 +2,32 @@
 
 use super::writeout::Writeout;
 use crate::error::Result;
-use crate::fsinfo::{FsInfo, SnapEntry, encode_table};
+use crate::fsinfo::{SnapEntry, encode_table};
 use crate::ids::{BLOCK_SIZE, Fbn, Vbn};
 use crate::layout::{BlockPtr, FANOUT, TreeRoot};
 use crate::tree::{Found, Tree, encode_index, page_from};
 use std::sync::Arc;
 
-/// Takes blocks for the snapshot table, and frees the old one's.
+/// Takes blocks for the snapshot table, and frees those of the `table` before.
 pub(super) fn plan_table(
     out: &mut Writeout<'_>,
-    info: &FsInfo,
+    (table, table_len): (TreeRoot, u32),
     snaps: &[SnapEntry],
     changed: bool,
 ) -> Result<Vec<Vbn>> {
     if !changed {
         return Ok(Vec::new());
     }
-    let old = Tree::from_root(info.table)?;
+    let old = Tree::from_root(table)?;
     let mut blocks: Vec<Vbn> = Vec::new();
-    old.for_range(out.io, Fbn(0), u64::from(info.table_len).div_ceil(BLOCK_SIZE as u64), &mut |_, found| {
+    old.for_range(out.io, Fbn(0), u64::from(table_len).div_ceil(BLOCK_SIZE as u64), &mut |_, found| {
         if let Found::Disk(ptr) = found {
             blocks.push(ptr.vbn);
         }
         Ok(())
     })?;
     if old.height > 0 {
-        blocks.push(info.table.ptr.vbn);
+        blocks.push(table.ptr.vbn);
     }
     out.freed.append(&mut blocks);
     let pages = encode_table(snaps).len().div_ceil(BLOCK_SIZE);

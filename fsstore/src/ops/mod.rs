@@ -6,6 +6,7 @@ mod make;
 mod remove;
 mod rename;
 mod setattr;
+mod share;
 mod write;
 
 pub(crate) use write::{Direct, check as check_write, direct_part};
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     to_dir: Option<Seen>,
     gone: Option<FileId>,
     count: usize,
+    /// Blocks that the next CP may have to write besides those of [`cost`].
+    pub(crate) more_blocks: u64,
 }
 
 /// A file before the operation.
@@ -51,7 +54,7 @@ impl Seen {
 
 impl Plan {
     fn of(act: Option<Act>, object: Seen) -> Plan {
-        Plan { act, object, dir: None, to_dir: None, gone: None, count: 0 }
+        Plan { act, object, dir: None, to_dir: None, gone: None, count: 0, more_blocks: 0 }
     }
 
     fn in_dir(mut self, dir: &Arc<Inode>) -> Plan {
@@ -73,6 +76,17 @@ pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Optio
         }
         Op::SetAttr { file, attrs, guard } => setattr::plan(st, io, cx, *file, attrs, *guard),
         Op::Write { file, offset, data } => write::plan(st, io, cx, *file, *offset, data, direct),
+        Op::CloneRange { from, from_offset, to, to_offset, len } => {
+            let (from_offset, to_offset) = (*from_offset, *to_offset);
+            let request =
+                share::Request { from: *from, from_offset, to: *to, to_offset, len: *len, whole: false };
+            share::plan(st, io, cx, &request)
+        }
+        Op::CloneFile { from, to } => {
+            let request =
+                share::Request { from: *from, from_offset: 0, to: *to, to_offset: 0, len: 0, whole: true };
+            share::plan(st, io, cx, &request)
+        }
     }
 }
 
@@ -88,6 +102,7 @@ pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
         }
         Act::SetAttr(set) => setattr::apply(st, io, now, set)?,
         Act::Write(write) => write::apply(st, io, now, write)?,
+        Act::Share(share) => share::apply(st, io, now, share)?,
     }
     st.lsn = record.lsn;
     Ok(())
@@ -141,7 +156,7 @@ pub(crate) fn names(op: &Op) -> [Option<(FileId, &[u8], bool)>; 2] {
         Op::Rename { from_dir, from, to_dir, to } => {
             [Some((*from_dir, from, false)), Some((*to_dir, to, true))]
         }
-        Op::SetAttr { .. } | Op::Write { .. } => [None, None],
+        Op::SetAttr { .. } | Op::Write { .. } | Op::CloneRange { .. } | Op::CloneFile { .. } => [None, None],
     }
 }
 

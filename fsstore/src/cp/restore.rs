@@ -1,0 +1,96 @@
+//! Making a snapshot the active image again. Blocks stay where they are: the image takes the snapshot's roots,
+//! so the cost follows what has changed since, not the volume.
+
+use super::{Committed, Frozen, TableChange};
+use crate::blockmap::DiffRuns;
+use crate::error::{FsError, Result};
+use crate::fsinfo::SnapEntry;
+use crate::ids::{BLOCK_SIZE_U64, CpNumber, SnapshotId, Vbn};
+use crate::layout::ImageRoot;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::tree::{Ledger, Tree};
+use std::sync::Arc;
+
+impl Shared {
+    /// Replaces the active image by that of snapshot `id`. Operations wait meanwhile: one that was logged after
+    /// the change and before the CP that makes it durable could not be replayed.
+    pub(crate) fn restore(&self, committed: &mut Committed, id: SnapshotId) -> Result<CpNumber> {
+        let there = |committed: &Committed| committed.snaps.iter().find(|snap| snap.id == id).cloned();
+        let entry = there(committed).ok_or(FsError::Snapshot("no such snapshot"))?;
+        self.checkpoint(committed, &TableChange::Keep)?;
+        let mut st = self.state.write();
+        if st.fault.is_some() {
+            return Err(FsError::ReadOnly);
+        }
+        let outcome = self.take_back(committed, &entry, &mut st);
+        drop(st);
+        if let Err(error) = &outcome {
+            self.latch(error);
+        }
+        outcome
+    }
+
+    fn take_back(&self, committed: &mut Committed, entry: &SnapEntry, st: &mut State) -> Result<CpNumber> {
+        let (log_half, log_seq) = self.log.switch();
+        let image = ImageRoot {
+            cp: CpNumber(st.generation),
+            lsn: st.lsn,
+            // Handles of files made since must not come to name others.
+            generation_max: st.generation_max,
+            generation_floor: st.generation_max.saturating_add(1),
+            mixed: true,
+            ..entry.image
+        };
+        let frozen = Frozen {
+            generation: st.generation,
+            inodes: Vec::new(),
+            inofile: Tree::from_root(entry.image.inofile)?,
+            ledger: Ledger::default(),
+            image,
+            log_half,
+            log_seq,
+        };
+        st.generation += 1;
+        self.write_image(committed, frozen, &TableChange::Restore(entry.id), Some(st))
+    }
+
+    /// Blocks that neither the new image nor a snapshot uses of those that the old image, and what operations have
+    /// written since, did.
+    pub(super) fn left_behind(
+        &self,
+        committed: &Committed,
+        snaps: &[SnapEntry],
+        map: &Tree,
+        st: &State,
+    ) -> Result<Vec<Vbn>> {
+        let mut without = vec![map.clone()];
+        for snap in snaps {
+            without.push(Tree::from_root(snap.image.map)?);
+        }
+        let mut blocks = Vec::new();
+        for run in DiffRuns::new(self.io.clone(), &[Tree::from_root(committed.info.image.map)?], &without)? {
+            let run = run?;
+            blocks.extend((run.start.0..run.start.0 + run.blocks).map(Vbn));
+        }
+        let written = st.ledger.allocated.iter().flat_map(|(start, len)| start.0..start.0 + len);
+        blocks.extend(written.map(Vbn));
+        Ok(blocks)
+    }
+
+    /// The state takes up the image that was restored.
+    pub(super) fn start_over(&self, st: &mut State, image: &ImageRoot) {
+        st.inodes.clear();
+        st.dirty.clear();
+        st.ledger = Ledger::default();
+        (st.next_ino, st.free_ino, st.files) = (image.next_ino, image.free_ino, image.files);
+        st.generation_floor = image.generation_floor;
+    }
+}
+
+/// Bytes that `newer` has and `older` has not.
+pub(super) fn added_blocks(shared: &Shared, newer: &Tree, older: &Tree) -> Result<u64> {
+    let runs =
+        DiffRuns::new(Arc::clone(&shared.io), std::slice::from_ref(newer), std::slice::from_ref(older))?;
+    runs.map(|run| Ok(run?.blocks)).sum::<Result<u64>>().map(|blocks| blocks.min(u64::MAX / BLOCK_SIZE_U64))
+}
