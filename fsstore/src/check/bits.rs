@@ -113,7 +113,7 @@ impl BlockSet {
 pub(super) struct Reach {
     pub(super) blocks: BlockSet,
     /// References beyond the first.
-    more: BTreeMap<Vbn, u32>,
+    pub(super) more: BTreeMap<Vbn, u32>,
 }
 
 impl Reach {
@@ -124,6 +124,12 @@ impl Reach {
             *self.more.entry(vbn).or_default() += 1;
         }
         first
+    }
+
+    /// How many references a block has.
+    pub(super) fn count(&self, vbn: Vbn) -> u64 {
+        let more = self.more.get(&vbn).map_or(0, |more| u64::from(*more));
+        u64::from(self.blocks.contains(vbn)) + more
     }
 
     /// Blocks with more than one reference: how many references each has.

@@ -48,6 +48,8 @@ pub enum FindingKind {
     Leaked,
     /// More pointers lead to a block than may: a change of one file changes another.
     MultiplyUsed,
+    /// The count of a shared block's users is higher than the number of them: its space is never freed.
+    Users,
     /// A counter of the image does not fit what it counts.
     Counter,
     /// The chain of free inodes is broken: making a file could destroy another.
@@ -125,6 +127,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) const MAP: Owner = Owner { ino: None, what: "the block map" };
     pub(super) const TABLE: Owner = Owner { ino: None, what: "the snapshot table" };
+    pub(super) const REFS: Owner = Owner { ino: None, what: "the counts of shared blocks' users" };
     pub(super) const INODES: Owner = Owner { ino: None, what: "the inode file" };
 
     pub(super) fn file(ino: InodeNum, is_dir: bool) -> Owner {

@@ -6,7 +6,7 @@ use super::rebuild::Kept;
 use super::walk::{Walked, walk};
 use super::{Checker, ImageName, Listed};
 use crate::blockmap::{Bits, WORDS, add_page, map_height, runs};
-use crate::ids::{BLOCK_SIZE_U64, Fbn, InodeNum, Vbn};
+use crate::ids::{BLOCK_SIZE_U64, Fbn, InodeNum};
 use crate::inode::{INODES_PER_PAGE, Inode};
 use crate::layout::{BlockPtr, ImageRoot, MAP_BLOCKS_PER_PAGE, TreeRoot};
 use crate::op::{FILE_SIZE_MAX, FileKind, ROOT_INO};
@@ -24,6 +24,8 @@ struct Tally {
     free: u64,
     /// Whether something was lost, so that counts mean nothing.
     lost: bool,
+    /// Whether an index block has two users, which none may have.
+    tangled: bool,
 }
 
 /// Where a file's tree stands on disk.
@@ -35,9 +37,9 @@ pub(super) fn root_of(tree: &Tree) -> TreeRoot {
     TreeRoot { height: tree.height, ptr }
 }
 
-/// How many pointers of an image may lead to a block. Nothing shares blocks inside of an image.
-fn references_allowed(_vbn: Vbn) -> u64 {
-    1
+/// Whether a block is both of the image's content and of its maps.
+pub(super) fn overlap(maps: &Reach, content: &Reach) -> bool {
+    maps.blocks.iter().any(|vbn| content.blocks.contains(vbn))
 }
 
 impl Checker<'_> {
@@ -47,6 +49,7 @@ impl Checker<'_> {
         let before = self.map_findings();
         let (mut maps, mut reach) = (Reach::default(), Reach::default());
         let map = walk(self, &mut maps, Owner::MAP, image.map, twin.map(|twin| twin.map), false);
+        let refs = walk(self, &mut maps, Owner::REFS, image.refs, twin.map(|twin| twin.refs), true);
         self.check_map_shape(&image);
         let table = walk(self, &mut reach, Owner::TABLE, listed.table.0, None, false);
         let inodes =
@@ -56,9 +59,9 @@ impl Checker<'_> {
         for (fbn, ptr) in &inodes.leaves {
             self.check_inode_page(&image, (*fbn, *ptr), twin.as_ref(), &mut reach, &mut tally);
         }
-        let judged = !tally.lost && map.lost == 0;
+        let judged = !tally.lost && map.lost + refs.lost == 0;
         self.whole &= judged;
-        self.check_references(&maps, &reach);
+        let users = self.check_users(&image, &refs.leaves, &maps, &reach, judged);
         let readable = self.check_map(&image, &maps.blocks, &reach.blocks, judged);
         if judged {
             self.check_counters(&image, maps.blocks.len() + reach.blocks.len(), &tally);
@@ -67,7 +70,8 @@ impl Checker<'_> {
             let text = "because of the blocks above that can't be read, lost space, counters and free inodes were not judged";
             self.find(FindingKind::NotJudged, None, None, text.to_owned());
         }
-        let wrong = !readable || map.lost > 0 || self.map_findings() > before;
+        let wrong = !readable || !users || map.lost + refs.lost > 0 || self.map_findings() > before;
+        let tangled = tally.tangled || maps.shared().next().is_some() || overlap(&maps, &reach);
         if !tally.lost {
             self.check_free_chain(&image, tally.free);
         }
@@ -75,12 +79,20 @@ impl Checker<'_> {
         if matches!(self.image, ImageName::Active) {
             self.summary.files = tally.used;
         }
-        Kept { content: reach.blocks, map: maps.blocks, whole: !tally.lost, wrong, files: tally.used }
+        let Reach { blocks: content, more: shared } = reach;
+        Kept { content, shared, map: maps.blocks, whole: !tally.lost, wrong, tangled, files: tally.used }
     }
 
     /// How many findings there are that a new map and new counters mend.
     fn map_findings(&self) -> u64 {
-        let mended = [FindingKind::NotMarked, FindingKind::Leaked, FindingKind::Counter, FindingKind::Tree];
+        let mended = [
+            FindingKind::NotMarked,
+            FindingKind::Leaked,
+            FindingKind::MultiplyUsed,
+            FindingKind::Users,
+            FindingKind::Counter,
+            FindingKind::Tree,
+        ];
         mended.iter().filter_map(|kind| self.summary.findings.get(kind)).sum()
     }
 
@@ -139,6 +151,7 @@ impl Checker<'_> {
             let twin = twin.map(|twin| root_of(&twin.tree));
             let walked = walk(self, reach, owner, root_of(&inode.tree), twin, false);
             tally.lost |= walked.lost > 0;
+            tally.tangled |= walked.again > 0;
             self.check_inode(&inode, &walked);
         }
     }
@@ -181,21 +194,6 @@ impl Checker<'_> {
         }
         for text in wrong {
             self.find(FindingKind::Inode, Some(inode.ino), None, text);
-        }
-    }
-
-    /// Blocks with more pointers to them than they may have.
-    fn check_references(&mut self, maps: &Reach, reach: &Reach) {
-        let twice = maps.blocks.iter().filter(|vbn| reach.blocks.contains(*vbn)).map(|vbn| (vbn, 2));
-        for (vbn, count) in maps.shared().chain(reach.shared()).chain(twice) {
-            let allowed = references_allowed(vbn);
-            if count > allowed {
-                let text = format!(
-                    "{count} pointers lead to this block where {allowed} may: a change through one of them would free it \
-                     under the others"
-                );
-                self.find(FindingKind::MultiplyUsed, None, Some(vbn), text);
-            }
         }
     }
 

@@ -18,6 +18,7 @@ mod report;
 mod scrub;
 #[cfg(test)]
 mod tests;
+mod users;
 mod walk;
 
 pub use finding::{Finding, FindingKind, ImageName};

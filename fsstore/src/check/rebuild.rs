@@ -1,4 +1,4 @@
-//! Makes block maps and counters anew from what is reachable, as a consistency point of its own: new blocks, then fsinfo.
+//! Makes block maps, counts of users and counters anew from what is reachable, as a consistency point of its own: new blocks, then fsinfo.
 //!
 //! Nothing that any image or the log uses is touched, so a crash on the way leaves the volume as it was. An image whose
 //! content can't be walked whole gets no new map: what can't be seen would be given out as free.
@@ -6,6 +6,7 @@
 use super::bits::BlockSet;
 use super::{CheckEvent, CheckOptions, CheckSummary, Checker, ImageName};
 use crate::blockmap::{Bits, map_height};
+use crate::cp::sharing::REFS_PER_PAGE;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::fsinfo::{Role, SnapEntry, encode_table};
@@ -18,13 +19,17 @@ use std::sync::Arc;
 
 /// What a check keeps of each image for a rebuild.
 pub(super) struct Kept {
-    /// Everything that the image reaches, but the blocks of its map.
+    /// Everything that the image reaches, but the blocks of its map and of its counts of users.
     pub(super) content: BlockSet,
+    /// Users beyond the first.
+    pub(super) shared: BTreeMap<Vbn, u32>,
     pub(super) map: BlockSet,
     /// Whether `content` is all of it.
     pub(super) whole: bool,
     /// Whether its map or a counter is wrong.
     pub(super) wrong: bool,
+    /// Whether blocks have two users that may have one only.
+    pub(super) tangled: bool,
     pub(super) files: u64,
 }
 
@@ -62,6 +67,10 @@ pub fn rebuild_maps(
     if !checker.readable || checker.snaps.len() + 1 != kept.len() || kept.iter().any(|image| !image.whole) {
         let text =
             "blocks that lead to others can't be read, so it is not known what is free; nothing was written";
+        return Err(FsError::Format(text.to_owned()));
+    }
+    if kept.iter().any(|image| image.tangled) {
+        let text = "blocks that lead to others have two users: no map can be right; nothing was written";
         return Err(FsError::Format(text.to_owned()));
     }
     Rebuild { cursor: checker.info.first_data(), taken: BlockSet::default(), new: Vec::new(), checker }
@@ -140,9 +149,11 @@ impl Rebuild<'_> {
     /// Writes a new map of `kept`, and notes it in the image's root.
     fn remap(&mut self, image: &mut ImageRoot, kept: &mut Kept) -> Result<()> {
         let height = map_height(self.checker.info.blocks);
-        let mut all = kept.content.clone();
-        let mut places: BTreeMap<(u8, u64), Vbn> = BTreeMap::new();
         kept.map = BlockSet::default();
+        image.refs = self.write_refs(kept)?;
+        let mut all = kept.content.clone();
+        all.add(&kept.map);
+        let mut places: BTreeMap<(u8, u64), Vbn> = BTreeMap::new();
         // The map has bits for its own blocks: places are given until none is missing.
         loop {
             let missing: Vec<(u8, u64)> = all
@@ -189,6 +200,34 @@ impl Rebuild<'_> {
         }
         let ptr = level.into_values().next().unwrap_or(BlockPtr::HOLE);
         Ok(TreeRoot { height, ptr })
+    }
+
+    /// Writes the counts of shared blocks' users.
+    fn write_refs(&mut self, kept: &mut Kept) -> Result<TreeRoot> {
+        let mut pages: BTreeMap<u64, Page> = BTreeMap::new();
+        for (vbn, count) in &kept.shared {
+            let page = pages.entry(vbn.0 / REFS_PER_PAGE).or_insert_with(zero_page);
+            let at = usize::try_from(vbn.0 % REFS_PER_PAGE).unwrap_or(0) * 4;
+            page[at..at + 4].copy_from_slice(&count.to_le_bytes());
+        }
+        let mut root = TreeRoot::default();
+        let last = pages.keys().next_back().copied().unwrap_or(0);
+        while !pages.is_empty() {
+            let mut above: BTreeMap<u64, Page> = BTreeMap::new();
+            for (index, page) in &pages {
+                let vbn = self.alloc()?;
+                kept.map.insert(vbn);
+                root.ptr = self.put(vbn, page)?;
+                let parent = above.entry(index / FANOUT_U64).or_insert_with(zero_page);
+                root.ptr.encode_at(parent, usize::try_from(index % FANOUT_U64).unwrap_or(0));
+            }
+            if last < FANOUT_U64.pow(u32::from(root.height)) {
+                break;
+            }
+            root.height += 1;
+            pages = above;
+        }
+        Ok(root)
     }
 
     /// Writes the snapshot table with its new roots; the old one is not the active image's any more.

@@ -37,6 +37,7 @@ pub struct ScrubCursor {
 enum Stage {
     #[default]
     Map,
+    Refs,
     Table,
     Inodes,
 }
@@ -144,6 +145,14 @@ impl<'a> Scrub<'a> {
             let cursor = at(Stage::Map);
             if let stop @ ControlFlow::Break(_) =
                 self.plain(Owner::MAP, target.root.map, twin(|image| image.map), &cursor)?
+            {
+                return Ok(stop);
+            }
+        }
+        if matches!(from.stage, Stage::Map | Stage::Refs) {
+            let cursor = at(Stage::Refs);
+            if let stop @ ControlFlow::Break(_) =
+                self.plain(Owner::REFS, target.root.refs, twin(|image| image.refs), &cursor)?
             {
                 return Ok(stop);
             }

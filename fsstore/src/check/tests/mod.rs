@@ -4,6 +4,7 @@ mod faults;
 mod planted;
 mod rebuilt;
 mod scrubbed;
+mod shared;
 mod surgeon;
 
 use self::surgeon::{MemDisk, Surgeon};
@@ -39,6 +40,8 @@ struct Sample {
     volume: Arc<Volume>,
     /// 1 MiB, with an index block.
     big: FileId,
+    /// Shares 16 blocks with `big`, twice.
+    copy: FileId,
     /// One block, two names.
     linked: FileId,
     dir: FileId,
@@ -90,8 +93,13 @@ impl Sample {
             volume.execute(&cx(), Op::Remove { dir: wide, name }).unwrap();
         }
         volume.snapshot_create("after", now()).unwrap();
+        let copy = create(&volume, dir, "copy");
+        for at in [0, 1 << 20] {
+            let op = Op::CloneRange { from: big, from_offset: 131_072, to: copy, to_offset: at, len: 65_536 };
+            volume.execute(&cx(), op).unwrap();
+        }
         write(&volume, big, 40_960, 4, 65_536);
-        Sample { disk, volume, big, linked, dir, wide, symlink }
+        Sample { disk, volume, copy, big, linked, dir, wide, symlink }
     }
 
     /// Closed, for surgery.

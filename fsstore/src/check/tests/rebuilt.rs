@@ -57,6 +57,17 @@ fn wrong_counters_are_made_anew() {
 }
 
 #[test]
+fn wrong_counts_of_users_are_made_anew() {
+    for extra in [0, 1, 3] {
+        let active = [ImageName::Active];
+        mends(
+            |sample, surgeon| surgeon.set_extra_users(surgeon.block_of(sample.copy.ino, 0).vbn, extra),
+            &active,
+        );
+    }
+}
+
+#[test]
 fn a_sound_volume_is_left_alone() {
     let (sample, _) = Sample::closed();
     let before = sample.disk.bytes();

@@ -2,6 +2,7 @@
 
 use crate::blockmap::place;
 use crate::check::image::root_of;
+use crate::cp::sharing::REFS_PER_PAGE;
 use crate::disk::Disk;
 use crate::fsinfo::{FsInfo, encode_table, read_table};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, InodeNum, Vbn};
@@ -166,6 +167,13 @@ impl Surgeon {
     /// Changes the bit of a block in the active image's map.
     pub(super) fn flip_map(&mut self, vbn: Vbn) {
         self.info.image.map = self.flipped(self.info.image.map, vbn);
+    }
+
+    /// Says how many users beyond the first a block of the active image has.
+    pub(super) fn set_extra_users(&mut self, vbn: Vbn, extra: u8) {
+        let at = usize::try_from(vbn.0 % REFS_PER_PAGE).unwrap() * 4;
+        let page = vbn.0 / REFS_PER_PAGE;
+        self.info.image.refs = self.edit_node(self.info.image.refs, page, 0, &mut |page| page[at] = extra);
     }
 
     fn flipped(&self, map: TreeRoot, vbn: Vbn) -> TreeRoot {
