@@ -1,4 +1,5 @@
-//! Makes block maps, counts of users and counters anew from what is reachable, as a consistency point of its own: new blocks, then fsinfo.
+//! Makes block maps, counts of users and counters anew from what is reachable, as a consistency point of its own: new
+//! blocks, then fsinfo.
 //!
 //! Nothing that any image or the log uses is touched, so a crash on the way leaves the volume as it was. An image whose
 //! content can't be walked whole gets no new map: what can't be seen would be given out as free.

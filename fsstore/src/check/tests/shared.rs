@@ -31,7 +31,8 @@ fn turn(volume: &Volume, files: &[FileId], dice: &mut Dice, turn: u64) {
             volume.execute(&cx(), op).map(drop)
         }
         (7..10, _) => {
-            let data = Bytes::from(vec![turn as u8; usize::try_from(1 + dice.roll(100_000)).unwrap()]);
+            let data =
+                Bytes::from(vec![turn.to_le_bytes()[0]; usize::try_from(1 + dice.roll(100_000)).unwrap()]);
             volume.execute(&cx(), Op::Write { file: to, offset: b, data }).map(drop)
         }
         (10, _) => {
