@@ -17,6 +17,7 @@ use crate::io::Io;
 use crate::layout::{Page, Reader};
 use crate::op::FileKind;
 use crate::tree::Edit;
+use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::ops::ControlFlow;
@@ -184,7 +185,7 @@ fn scan_page(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Adds an entry; the name is not there yet.
+/// Adds an entry; the name is not there yet. Gives the entry's key.
 ///
 /// # Errors
 /// [`FsError::NoSpace`] if 256 names of the directory have its hash.
@@ -195,7 +196,7 @@ pub(crate) fn insert(
     name: &[u8],
     file: FileId,
     kind: FileKind,
-) -> Result<()> {
+) -> Result<Cookie> {
     let key = free_key(dir, edit.io, hash.first_key(name))?;
     let entry = Entry { key, file, kind, name };
     if let Some((separator, right)) = insert_below(dir, edit, Fbn(0), 0, &entry)? {
@@ -210,7 +211,7 @@ pub(crate) fn insert(
         set_child(page, 1, separator, right);
     }
     dir.entries += 1;
-    Ok(())
+    Ok(key)
 }
 
 fn free_key(dir: &Inode, io: &Io, first: u64) -> Result<Cookie> {
@@ -344,6 +345,23 @@ fn set_target(page: &mut Page, at: usize, file: FileId, kind: FileKind) {
     page[at + 8..at + 16].copy_from_slice(&file.ino.0.to_le_bytes());
     page[at + 16..at + 20].copy_from_slice(&file.generation.0.to_le_bytes());
     page[at + 20] = kind_code(kind);
+}
+
+/// The name of the entry with `key`, and what it leads to.
+pub(crate) fn name_of(dir: &Inode, io: &Io, key: Cookie) -> Result<(Bytes, FileId)> {
+    let (_, page, at) = find(dir, io, key)?;
+    let (entry, _) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
+    Ok((Bytes::copy_from_slice(entry.name), entry.file))
+}
+
+/// The entries of a page of a directory; none for an interior page.
+pub(crate) fn entries_of(page: &Page) -> impl Iterator<Item = Entry<'_>> {
+    let mut at = if page[0] == INTERIOR { BLOCK_SIZE } else { HEAD };
+    std::iter::from_fn(move || {
+        let (entry, next) = (at < leaf_end(page)).then(|| entry_at(page, at)).flatten()?;
+        at = next;
+        Some(entry)
+    })
 }
 
 /// The leaf that holds `key`, and the entry's place in it.

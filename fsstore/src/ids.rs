@@ -69,7 +69,7 @@ impl SnapshotId {
 }
 
 /// Names one file for ever: a removed file's `FileId` is never given to another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct FileId {
     /// Inode number.
     pub ino: InodeNum,

@@ -1,7 +1,7 @@
 //! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
 
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE, Fbn, FileId, Generation, InodeNum, SnapshotId};
+use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, SnapshotId};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
 use crate::op::{Attr, FileKind, PreAttr, Time};
@@ -32,8 +32,10 @@ pub(crate) struct Inode {
     pub(crate) mtime: Time,
     pub(crate) ctime: Time,
     pub(crate) btime: Time,
-    /// A directory's parent.
+    /// The directory that the newest of its names is in; a directory's parent.
     pub(crate) parent: InodeNum,
+    /// The key of that name in `parent`.
+    pub(crate) name_key: Cookie,
     /// Entries of a directory.
     pub(crate) entries: u64,
     /// Next in the chain of free inodes.
@@ -66,6 +68,7 @@ impl Inode {
             ctime: Time::default(),
             btime: Time::default(),
             parent: InodeNum(0),
+            name_key: Cookie(0),
             entries: 0,
             next_free: InodeNum(0),
             tree: Tree::EMPTY,
@@ -133,6 +136,7 @@ impl Inode {
         out.u64(self.entries);
         out.u64(self.next_free.0);
         out.pointer(root.ptr);
+        out.u64(self.name_key.0);
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -162,6 +166,7 @@ impl Inode {
         inode.entries = input.u64();
         inode.next_free = InodeNum(input.u64());
         let ptr = input.pointer();
+        inode.name_key = Cookie(input.u64());
         if kind != 0 && inode.kind.is_none() {
             return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
         }

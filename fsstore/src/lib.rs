@@ -3,6 +3,7 @@
 mod access;
 mod blockmap;
 mod browse;
+mod changes;
 mod check;
 mod cp;
 mod directory;
@@ -28,6 +29,7 @@ mod tree;
 mod volume;
 mod walloc;
 
+pub use changes::{ChangeKind, PathChange};
 pub use check::*;
 pub use disk::{Disk, FileDisk};
 pub use error::{FsError, Result};

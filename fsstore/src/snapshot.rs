@@ -21,22 +21,28 @@ pub(crate) fn view(entry: &SnapEntry) -> Snapshot {
     }
 }
 
-/// A diff that keeps its snapshots from being deleted while it is read.
-struct PinnedDiff {
-    runs: DiffRuns,
+/// Keeps snapshots from being deleted while they are read.
+pub(crate) struct Pinned {
     pins: Pins,
     ids: Vec<SnapshotId>,
 }
 
-impl Iterator for PinnedDiff {
-    type Item = Result<VbnRange>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.runs.next()
+impl Pinned {
+    /// # Errors
+    /// [`FsError::Snapshot`] if one of them is not there.
+    pub(crate) fn new(shared: &Shared, ids: &[SnapshotId]) -> Result<Pinned> {
+        let mut pins = shared.pins.lock();
+        for id in ids {
+            shared.snap(*id)?;
+        }
+        for id in ids {
+            *pins.entry(*id).or_default() += 1;
+        }
+        Ok(Pinned { pins: Arc::clone(&shared.pins), ids: ids.to_vec() })
     }
 }
 
-impl Drop for PinnedDiff {
+impl Drop for Pinned {
     fn drop(&mut self) {
         let mut pins = self.pins.lock();
         for id in &self.ids {
@@ -47,6 +53,20 @@ impl Drop for PinnedDiff {
                 }
             }
         }
+    }
+}
+
+/// A diff that keeps its snapshots.
+struct PinnedDiff {
+    runs: DiffRuns,
+    _pinned: Pinned,
+}
+
+impl Iterator for PinnedDiff {
+    type Item = Result<VbnRange>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runs.next()
     }
 }
 
@@ -97,23 +117,20 @@ impl Shared {
         base: Option<SnapshotId>,
         to: SnapshotId,
     ) -> Result<impl Iterator<Item = Result<VbnRange>> + Send + use<>> {
-        let mut pins = self.pins.lock();
         let snaps = self.snaps.read().clone();
         self.snap(to)?;
         let base = base.map(|id| self.snap(id)).transpose()?;
         let after = base.as_ref().map_or(SnapshotId(0), |base| base.id);
         let wanted: Vec<_> = snaps.iter().filter(|snap| snap.id > after && snap.id <= to).collect();
+        let ids: Vec<_> =
+            wanted.iter().map(|snap| snap.id).chain(base.as_ref().map(|base| base.id)).collect();
+        let pinned = Pinned::new(self, &ids)?;
         let maps: Vec<_> =
             wanted.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
         let without: Vec<_> =
             base.iter().map(|base| Tree::from_root(base.image.map)).collect::<Result<_>>()?;
         let runs = DiffRuns::new(self.io.clone(), &maps, &without)?;
-        let ids: Vec<_> = wanted.iter().map(|snap| snap.id).chain(base.map(|base| base.id)).collect();
-        for id in &ids {
-            *pins.entry(*id).or_default() += 1;
-        }
-        drop(pins);
-        Ok(PinnedDiff { runs, pins: Arc::clone(&self.pins), ids })
+        Ok(PinnedDiff { runs, _pinned: pinned })
     }
 
     /// The fsinfo of the CP that `to` keeps.

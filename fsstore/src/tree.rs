@@ -175,6 +175,19 @@ impl Tree {
         Ok(())
     }
 
+    /// Calls `visit` with each block of the file that is not the same on disk as in `older`: its number, what was there and
+    /// what is there. Skips every subtree that both share, so the cost follows the difference.
+    pub(crate) fn diff(
+        &self,
+        older: &Tree,
+        io: &Io,
+        visit: &mut dyn FnMut(Fbn, BlockPtr, BlockPtr) -> Result<()>,
+    ) -> Result<()> {
+        let height = self.height.max(older.height);
+        let lift = |tree: &Tree| (tree.height, tree.root.clone());
+        diff_at(lift(older), lift(self), height, 0, io, visit)
+    }
+
     /// One block, through the metadata cache; `None` for a hole.
     pub(crate) fn page(&self, io: &Io, fbn: Fbn) -> Result<Option<Arc<Page>>> {
         let mut page = None;
@@ -323,6 +336,57 @@ fn visit_range(
             }
         },
     }
+}
+
+/// The block that a slot of a tree on disk points to.
+fn pointer_of(slot: &Slot) -> BlockPtr {
+    match slot {
+        Slot::Hole => BlockPtr::HOLE,
+        Slot::Disk(ptr) => *ptr,
+        Slot::Mem(node) => node.home.get().copied().unwrap_or(BlockPtr::HOLE),
+    }
+}
+
+/// The part of [`Tree::diff`] at `level`. A tree that is not that tall has its root in the first slot.
+fn diff_at(
+    (old_height, old): (u8, Slot),
+    (new_height, new): (u8, Slot),
+    level: u8,
+    base: u64,
+    io: &Io,
+    visit: &mut dyn FnMut(Fbn, BlockPtr, BlockPtr) -> Result<()>,
+) -> Result<()> {
+    let (was, is) = (pointer_of(&old), pointer_of(&new));
+    if was == is && (old_height == new_height || was.is_hole()) {
+        return Ok(());
+    }
+    if level == 0 {
+        return visit(Fbn(base), was, is);
+    }
+    let children = |height: u8, slot: Slot| -> Result<(u8, Vec<Slot>)> {
+        if height < level {
+            return Ok((height, vec![slot]));
+        }
+        let ptr = pointer_of(&slot);
+        if ptr.is_hole() {
+            return Ok((level - 1, Vec::new()));
+        }
+        let page = io.page(ptr)?;
+        let slots = (0..FANOUT).map(|index| Slot::from_ptr(BlockPtr::decode_at(&page, index)));
+        Ok((level - 1, slots.collect()))
+    };
+    let (old_height, old) = children(old_height, old)?;
+    let (new_height, new) = children(new_height, new)?;
+    for index in 0..old.len().max(new.len()) {
+        let old = old.get(index).cloned().unwrap_or(Slot::Hole);
+        let new = new.get(index).cloned().unwrap_or(Slot::Hole);
+        // Beside the root of a lower tree there are only holes, which have any height.
+        let (old_height, new_height) =
+            if index == 0 { (old_height, new_height) } else { (level - 1, level - 1) };
+        let from = base + index as u64 * span(level - 1);
+        diff_at((old_height, old), (new_height, new), level - 1, from, io, visit)?;
+    }
+    Ok(())
 }
 
 /// Makes `slot` a node of the open generation that nobody shares.

@@ -1,5 +1,6 @@
 //! A mounted volume: the front door of the store.
 
+use crate::changes::PathChange;
 use crate::check::{self, ScrubCursor, ScrubStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io::IoSlice;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -413,6 +414,20 @@ impl Volume {
         to: SnapshotId,
     ) -> Result<Box<dyn Iterator<Item = Result<VbnRange>> + Send>> {
         Ok(Box::new(self.shared.snapdiff(base, to)?))
+    }
+
+    /// Visits what changed from snapshot `base` to the newer `to`, by path, until `visit` breaks: first content and attributes
+    /// in the order of inodes, then names. Its cost follows the change. The snapshots can't be deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if one of them is not there, and the disk's.
+    pub fn changes(
+        &self,
+        base: SnapshotId,
+        to: SnapshotId,
+        visit: &mut dyn FnMut(PathChange) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.shared.changes(base, to, visit)
     }
 
     /// Reads blocks as they stand on disk, for replication. `buf` is whole blocks.

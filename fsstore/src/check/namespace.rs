@@ -25,6 +25,9 @@ struct Seen {
     nlink: u32,
     names: u32,
     parent: u64,
+    /// The key of its newest name, as it says, and of the name that was found.
+    name_key: u64,
+    named_as: u64,
     /// The directory that names it.
     named_in: u64,
 }
@@ -95,6 +98,8 @@ impl Checker<'_> {
                     nlink: inode.nlink,
                     names: 0,
                     parent: inode.parent.0,
+                    name_key: inode.name_key.0,
+                    named_as: 0,
                     named_in: 0,
                 };
             }
@@ -139,6 +144,7 @@ impl Checker<'_> {
                 } else {
                     seen.names = seen.names.saturating_add(1);
                     seen.named_in = dir.ino.0;
+                    seen.named_as = entry.key.0;
                 }
             } else if first && dangling.len() < WRONG_MAX && slot_of(pages, entry.file.ino).is_none() {
                 dangling.push(format!(
@@ -208,6 +214,10 @@ impl Checker<'_> {
                     seen.parent, seen.named_in
                 );
                 find(FindingKind::Parent, text);
+            } else if seen.name_key != seen.named_as {
+                let text =
+                    "this directory does not know its name: changes below it would be told with a wrong path";
+                find(FindingKind::Parent, text.to_owned());
             }
         }
     }

@@ -194,9 +194,6 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
     (inode.ctime, inode.btime) = (now, now);
     inode.atime = make.atime.unwrap_or(now);
     inode.mtime = make.mtime.unwrap_or(now);
-    if is_dir {
-        inode.parent = make.dir;
-    }
     st.take_id(io, inode)?;
     if make.kind == FileKind::Symlink {
         st.edit(io, make.id.ino, |inode, edit| {
@@ -214,7 +211,7 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
     Ok(())
 }
 
-/// Adds an entry and stamps the directory.
+/// Adds an entry, which the file remembers as its newest, and stamps the directory.
 pub(super) fn add_name(
     st: &mut State,
     io: &Io,
@@ -225,9 +222,13 @@ pub(super) fn add_name(
     kind: FileKind,
 ) -> Result<()> {
     let hash = st.hash;
-    st.edit(io, dir, |dir, edit| {
-        directory::insert(dir, edit, hash, name, file, kind)?;
+    let name_key = st.edit(io, dir, |dir, edit| {
+        let key = directory::insert(dir, edit, hash, name, file, kind)?;
         stamp_content(dir, now);
+        Ok(key)
+    })?;
+    st.edit(io, file.ino, |inode, _| {
+        (inode.parent, inode.name_key) = (dir, name_key);
         Ok(())
     })
 }

@@ -125,6 +125,10 @@ pub(super) fn apply(
             Ok(())
         })?;
         drop_link(st, io, now, to_dir, old.file.ino)?;
+        st.edit(io, moved.file.ino, |inode, _| {
+            (inode.parent, inode.name_key) = (to_dir, old.key);
+            Ok(())
+        })?;
     } else {
         add_name(st, io, now, to_dir, to, moved.file, moved.kind)?;
     }
@@ -138,9 +142,6 @@ pub(super) fn apply(
     })?;
     let is_dir = st.edit(io, moved.file.ino, |inode, _| {
         inode.ctime = inode.stamp(now);
-        if inode.is_dir() {
-            inode.parent = to_dir;
-        }
         Ok(inode.is_dir())
     })?;
     if is_dir && from_dir != to_dir {

@@ -243,6 +243,8 @@ fn a_directory_with_a_wrong_parent() {
     });
     let (sample, _) = Sample::closed();
     only(&found, FindingKind::Parent, Some(sample.dir.ino), "but its name is in 2");
+    let found = plant(|sample, surgeon| surgeon.edit_inode(sample.dir.ino, |inode, _| inode.name_key.0 += 1));
+    only(&found, FindingKind::Parent, Some(sample.dir.ino), "does not know its name");
 }
 
 #[test]
