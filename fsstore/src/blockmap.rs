@@ -137,7 +137,7 @@ impl Iterator for DiffRuns {
 }
 
 /// The runs of set bits.
-fn runs(bits: &Bits, base: u64, out: &mut VecDeque<VbnRange>) {
+pub(crate) fn runs(bits: &Bits, base: u64, out: &mut VecDeque<VbnRange>) {
     let mut start: Option<u64> = None;
     for (index, word) in bits.iter().enumerate() {
         let at = base + index as u64 * 64;

@@ -24,16 +24,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const HEAD: usize = 8;
+pub(crate) const HEAD: usize = 8;
 const ENTRY_HEAD: usize = 22;
 const CHILD: usize = 16;
-const CHILDREN_MAX: usize = (BLOCK_SIZE - HEAD) / CHILD;
-const LEAF: u8 = 1;
-const INTERIOR: u8 = 2;
+pub(crate) const CHILDREN_MAX: usize = (BLOCK_SIZE - HEAD) / CHILD;
+pub(crate) const LEAF: u8 = 1;
+pub(crate) const INTERIOR: u8 = 2;
 /// Taller trees can't be: 10 levels of half-full interior pages name more blocks than there are.
-const DEPTH_MAX: usize = 10;
+pub(crate) const DEPTH_MAX: usize = 10;
 /// Names with one hash that a directory can hold.
-const COLLISIONS: u64 = 256;
+pub(crate) const COLLISIONS: u64 = 256;
 
 /// What an entry says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +63,7 @@ impl NameHash {
     }
 
     /// First of the keys that entries of this name can have.
-    fn first_key(self, name: &[u8]) -> u64 {
+    pub(crate) fn first_key(self, name: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
         hasher.write(name);
         // Never 0: keys below 256 are the cookies of `.` and `..`.
@@ -80,16 +80,16 @@ fn set_u16(page: &mut Page, at: usize, value: usize) {
     page[at..at + 2].copy_from_slice(&value.to_le_bytes());
 }
 
-fn count(page: &Page) -> usize {
+pub(crate) fn count(page: &Page) -> usize {
     u16_at(page, 2)
 }
 
 /// End of a leaf's entries; a page of zeros is an empty leaf.
-fn leaf_end(page: &Page) -> usize {
+pub(crate) fn leaf_end(page: &Page) -> usize {
     u16_at(page, 4).clamp(HEAD, BLOCK_SIZE)
 }
 
-fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
+pub(crate) fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
     let mut input = Reader::new(page.get(at..leaf_end(page))?);
     let key = Cookie(input.u64());
     let file = FileId::active(InodeNum(input.u64()), Generation(input.u32()));
@@ -118,7 +118,7 @@ fn pages_max(dir: &Inode) -> u64 {
     dir.size.min(FILE_SIZE_MAX) / BLOCK_SIZE_U64
 }
 
-fn child_at(page: &Page, index: usize) -> (u64, Fbn) {
+pub(crate) fn child_at(page: &Page, index: usize) -> (u64, Fbn) {
     let at = HEAD + index * CHILD;
     let mut input = Reader::new(&page[at..at + CHILD]);
     (input.u64(), Fbn(input.u64()))

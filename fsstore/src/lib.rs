@@ -4,6 +4,7 @@ mod access;
 mod blockmap;
 mod browse;
 mod changes;
+mod check;
 mod cp;
 mod directory;
 mod disk;
@@ -32,6 +33,7 @@ mod volume;
 mod walloc;
 
 pub use changes::{ChangeKind, PathChange};
+pub use check::*;
 pub use disk::{Disk, FileDisk, NotBlank};
 pub use error::{FsError, Result};
 pub use ids::*;

@@ -196,7 +196,7 @@ fn replay(shared: &Shared, batches: &[Batch]) -> Result<()> {
 }
 
 /// The blocks of a write record, and where they stand.
-fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec<u64>)> {
+pub(crate) fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec<u64>)> {
     let pieces = match &record.act {
         Act::Write(write) => &write.pieces[..],
         _ => &[],
@@ -207,7 +207,7 @@ fn block_pieces(record: &Record) -> impl Iterator<Item = (&crate::ids::Vbn, &Vec
     })
 }
 
-fn data_is_there(io: &Io, record: &Record) -> Result<()> {
+pub(crate) fn data_is_there(io: &Io, record: &Record) -> Result<()> {
     for (start, sums) in block_pieces(record) {
         let mut buf = vec![0; sums.len() * BLOCK_SIZE];
         io.read_run(*start, &mut buf, sums, InodeNum(0))?;

@@ -304,50 +304,77 @@ impl Inner {
 /// The batches that go on from the image of `info`, in order.
 ///
 /// # Errors
-/// The disk's, and [`FsError::Format`] for a log that is damaged where it was durable.
+/// [`FsError::Format`] for a malformed record, and for a batch that can't be read though a later one says that it was
+/// durable: to leave it out would lose what was acknowledged.
 pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
-    let mut batches = Vec::new();
-    let mut seq = info.log_seq;
-    let mut ends = Vec::new();
-    for half in [info.log_half, info.log_half ^ 1] {
-        let mut block = 0;
-        while let Some((batch, blocks)) = read_batch(disk, info, half, block, seq)? {
-            block += blocks;
-            seq += 1;
-            batches.push(batch);
-        }
-        ends.push((half, block));
-    }
+    let (batches, ends) = read_whole(disk, info)?;
+    let seq = info.log_seq + batches.len() as u64;
     for (half, end) in ends {
         if let Some(later) = later_batch(disk, info, half, end, seq)? {
-            return Err(FsError::Format(format!("log batch {seq} is damaged: {later} was written after it")));
+            let text = format!("log batch {seq} is damaged, and batch {later} says that it was durable");
+            return Err(FsError::Format(text));
         }
     }
     Ok(batches)
 }
 
-/// Blocks that are read at once to look for batches (1 MiB).
-const SCAN_BLOCKS: u64 = 256;
+/// The batches up to the first that can't be read, and the block in each half behind them.
+pub(crate) fn read_whole(disk: &dyn Disk, info: &FsInfo) -> Result<(Vec<Batch>, [(u8, u64); 2])> {
+    let mut batches = Vec::new();
+    let mut ends = [(info.log_half, 0), (info.log_half ^ 1, 0)];
+    for (half, block) in &mut ends {
+        let seq = |batches: &Vec<Batch>| info.log_seq + batches.len() as u64;
+        while let Some((batch, blocks)) = read_batch(disk, info, *half, *block, seq(&batches))? {
+            *block += blocks;
+            batches.push(batch);
+        }
+    }
+    Ok((batches, ends))
+}
 
-/// A batch behind `end` that was written when `missing` was durable already: each batch waits for the one before. So
-/// `missing` is not the torn end of the log, but damaged, or fsinfo is an old one.
-fn later_batch(disk: &dyn Disk, info: &FsInfo, half: u8, end: u64, missing: u64) -> Result<Option<u64>> {
-    let mut block = end;
+/// Makes every block that begins a batch from `seq` on a block of zeros: the log ends before it.
+pub(crate) fn cut(disk: &dyn Disk, info: &FsInfo, seq: u64) -> Result<u64> {
+    let (mut cut, mut page) = (0, [0; BLOCK_SIZE]);
+    for block in FSINFO_BLOCKS..FSINFO_BLOCKS + 2 * info.log_half_blocks {
+        disk.read_at(&mut page, block * BLOCK_SIZE_U64)?;
+        let mut input = Reader::new(&page[..HEAD]);
+        let (magic, log_id, found) = (input.u64(), input.u64(), input.u64());
+        if magic == MAGIC && log_id == info.log_id && found >= seq {
+            disk.write_at(&[IoSlice::new(&[0; BLOCK_SIZE])], block * BLOCK_SIZE_U64)?;
+            cut += 1;
+        }
+    }
+    disk.flush()?;
+    Ok(cut)
+}
+
+/// Blocks looked at with one read in search of a batch.
+const SEARCH_BLOCKS: u64 = 256;
+
+/// A whole batch behind `from` that was written when batch `seq` was durable.
+pub(crate) fn later_batch(
+    disk: &dyn Disk,
+    info: &FsInfo,
+    half: u8,
+    from: u64,
+    seq: u64,
+) -> Result<Option<u64>> {
+    let mut block = from;
     while block < info.log_half_blocks {
-        let count = SCAN_BLOCKS.min(info.log_half_blocks - block);
+        let count = (info.log_half_blocks - block).min(SEARCH_BLOCKS);
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * BLOCK_SIZE];
         let at = (FSINFO_BLOCKS + u64::from(half) * info.log_half_blocks + block) * BLOCK_SIZE_U64;
         disk.read_at(&mut bytes, at)?;
-        for (index, page) in bytes.chunks(BLOCK_SIZE).enumerate() {
-            let mut input = Reader::new(page);
-            let (magic, log_id, seq) = (input.u64(), input.u64(), input.u64());
-            let here = block + index as u64;
+        for (page, place) in bytes.chunks(BLOCK_SIZE).zip(block..) {
+            let mut input = Reader::new(&page[..HEAD]);
+            let (magic, log_id, found, durable) = (input.u64(), input.u64(), input.u64(), input.u64());
             if magic == MAGIC
                 && log_id == info.log_id
-                && seq > missing
-                && read_batch(disk, info, half, here, seq)?.is_some()
+                && found > seq
+                && durable >= seq
+                && read_batch(disk, info, half, place, found)?.is_some()
             {
-                return Ok(Some(seq));
+                return Ok(Some(found));
             }
         }
         block += count;

@@ -12,7 +12,7 @@ use crate::layout::{BlockPtr, FANOUT, FANOUT_U64, Page, TreeRoot, zero_page};
 use std::sync::{Arc, OnceLock};
 
 /// Tallest tree: 256^5 blocks of 4 KiB are far more than the largest file.
-const HEIGHT_MAX: u8 = 5;
+pub(crate) const HEIGHT_MAX: u8 = 5;
 
 /// Where a block of a file is.
 #[derive(Clone)]

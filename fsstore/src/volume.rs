@@ -1,6 +1,7 @@
 //! A mounted volume: the front door of the store.
 
 use crate::changes::PathChange;
+use crate::check::{self, ScrubCursor, ScrubStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -355,6 +356,15 @@ impl Volume {
     /// The disk's; the volume then takes no more changes.
     pub fn consistency_point(&self) -> Result<CpNumber> {
         self.shared.checkpoint(&mut self.shared.committed.lock(), &TableChange::Keep)
+    }
+
+    /// One step of a background scrub: reads and verifies about `budget_blocks` blocks (at least 16) of the committed
+    /// image and the snapshots from `from` on. Other operations go on meanwhile.
+    ///
+    /// # Errors
+    /// Those that are not about one block; what is wrong with blocks is in the step's findings.
+    pub fn scrub(&self, from: &ScrubCursor, budget_blocks: u64) -> Result<ScrubStep> {
+        check::scrub_step(&self.shared, from, budget_blocks)
     }
 
     /// Keeps the state of now, durable when it returns. O(1) in the size of the volume.

@@ -83,6 +83,10 @@ pub struct VolumesConfig {
     pub dirty_mib: u64,
     /// Seconds between consistency points of a volume that changes.
     pub checkpoint_interval_s: u64,
+    /// MiB per second that the background scrub reads, over all volumes; 0: none.
+    pub scrub_mib_per_s: u64,
+    /// Hours between the end of a scrub of a volume and the next.
+    pub scrub_interval_h: u64,
 }
 
 fn default_log() -> String {
@@ -117,7 +121,13 @@ impl Default for NfsConfig {
 
 impl Default for VolumesConfig {
     fn default() -> Self {
-        VolumesConfig { cache_mib: 64, dirty_mib: 128, checkpoint_interval_s: 10 }
+        VolumesConfig {
+            cache_mib: 64,
+            dirty_mib: 128,
+            checkpoint_interval_s: 10,
+            scrub_mib_per_s: 4,
+            scrub_interval_h: 168,
+        }
     }
 }
 
@@ -166,6 +176,9 @@ impl Config {
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
+        }
+        if self.volumes.scrub_mib_per_s > 1 << 20 {
+            return refuse("volumes.scrub_mib_per_s must be at most 1048576".to_owned());
         }
         Ok(())
     }

@@ -35,8 +35,34 @@ pub fn install() {
         describe_gauge!("ferry_requests_parked", "Requests that wait at a frozen gate");
         describe_gauge!("ferry_migration_phase", "1 for the phase that a migration is in");
         describe_counter!("ferry_consistency_points_total", "Consistency points taken by the clock");
+        describe_gauge!("ferry_volume_fault", "1 for a volume that takes no changes or can't be mounted");
+        describe_gauge!("ferry_volume_scrub_progress_ratio", "How much of the scrub's pass is done, 0 to 1");
+        describe_gauge!(
+            "ferry_volume_scrub_damaged_blocks",
+            "Blocks of a volume that the scrub found damaged"
+        );
+        describe_counter!("ferry_scrubbed_bytes_total", "Bytes that the background scrub has read");
         handle
     });
+}
+
+/// Counts what the scrub has read.
+pub(crate) fn scrubbed(bytes: u64) {
+    counter!("ferry_scrubbed_bytes_total").increment(bytes);
+}
+
+/// How the volumes of a vserver are.
+fn volumes(cluster: &Cluster, vserver: &str) {
+    for volume in cluster.volumes(vserver).unwrap_or_default() {
+        let (vserver, name) = (vserver.to_owned(), volume.name);
+        let fault = if volume.fault.is_some() { 1.0 } else { 0.0 };
+        gauge!("ferry_volume_fault", "vserver" => vserver.clone(), "volume" => name.clone()).set(fault);
+        let Some(scrub) = volume.scrub else { continue };
+        gauge!("ferry_volume_scrub_progress_ratio", "vserver" => vserver.clone(), "volume" => name.clone())
+            .set(as_f64(scrub.progress_percent) / 100.0);
+        gauge!("ferry_volume_scrub_damaged_blocks", "vserver" => vserver, "volume" => name)
+            .set(as_f64(scrub.damaged_blocks));
+    }
 }
 
 /// Counts a consistency point.
@@ -49,6 +75,7 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
     for served in cluster.all_served() {
         let vserver = &served.vserver;
         let name = vserver.name.clone();
+        volumes(cluster, &name);
         let counters = vserver.qos.counters();
         counter!("ferry_read_bytes_total", "vserver" => name.clone()).absolute(counters.read_bytes);
         counter!("ferry_read_ops_total", "vserver" => name.clone()).absolute(counters.read_ops);

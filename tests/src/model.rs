@@ -6,6 +6,7 @@
 
 pub mod content;
 mod ops;
+mod share;
 pub mod perm;
 
 use bytes::Bytes;

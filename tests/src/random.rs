@@ -173,6 +173,7 @@ impl Random {
                 Op::Rename { from_dir, from, to_dir, to }
             }
             65..78 => self.setattr(model),
+            78..82 => self.clone_of(model),
             _ => self.write(model),
         }
     }
@@ -252,6 +253,22 @@ impl Random {
         Op::SetAttr { file, attrs: self.attrs(), guard }
     }
 
+    fn clone_of(&mut self, model: &Model) -> Op {
+        let (from, to) = (self.of_kind(model, FileKind::File), self.of_kind(model, FileKind::File));
+        if self.chance(30) {
+            return Op::CloneFile { from, to };
+        }
+        let size = model.node(from).map_or(0, |node| node.attr.size).min(self.limits.file_bytes);
+        let block = |random: &mut Self| random.rng.random_range(0..=size / 4096) * 4096;
+        let (from_offset, to_offset) = (block(self), block(self));
+        let len = match self.rng.random_range(0..10) {
+            0 => self.rng.random_range(0..9000),
+            1..4 => 0,
+            _ => self.rng.random_range(0..=size.saturating_sub(from_offset) / 4096) * 4096,
+        };
+        Op::CloneRange { from, from_offset, to, to_offset, len }
+    }
+
     fn write(&mut self, model: &Model) -> Op {
         let file = self.of_kind(model, FileKind::File);
         let total: u64 =
@@ -300,9 +317,23 @@ pub fn kind_of(op: &Op) -> &'static str {
         Op::Rename { .. } => "rename",
         Op::SetAttr { .. } => "setattr",
         Op::Write { .. } => "write",
+        Op::CloneRange { .. } => "clone range",
+        Op::CloneFile { .. } => "clone file",
     }
 }
 
 /// All that [`kind_of`] says.
-pub const KINDS: [&str; 10] =
-    ["create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename", "setattr", "write"];
+pub const KINDS: [&str; 12] = [
+    "create",
+    "mkdir",
+    "symlink",
+    "mknod",
+    "link",
+    "remove",
+    "rmdir",
+    "rename",
+    "setattr",
+    "write",
+    "clone range",
+    "clone file",
+];

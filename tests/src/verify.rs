@@ -4,10 +4,12 @@ use crate::model::content::{Content, sum_of};
 use crate::model::{Body, Model, Node, comparable};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, Context, Cookie, Done, FileId, FileKind, Lsn, PreAttr, ROOT, SnapshotId, Time, Volume,
+    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, Lsn,
+    PreAttr, ROOT, SnapshotId, Time, Volume,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What is wrong, for a person to read.
 pub type Wrong = String;
@@ -239,4 +241,23 @@ pub fn difference(volume: &[String], model: &[String]) -> String {
         a.iter().filter(|line| !b.contains(line)).take(6).cloned().collect()
     };
     format!("only in the volume: {:#?}\nonly in the model: {:#?}", only(volume, model), only(model, volume))
+}
+
+/// What an offline check finds wrong on a disk; nothing where all is well.
+pub fn damage(disk: Arc<dyn Disk>) -> Result<Vec<Finding>, Wrong> {
+    let options = CheckOptions { cache_bytes: 1 << 20, ..CheckOptions::default() };
+    let mut found = Vec::new();
+    let mut note = |event| match event {
+        CheckEvent::Finding(finding) if finding.kind.is_damage() => found.push(finding),
+        CheckEvent::Finding(_) | CheckEvent::Progress(_) => {}
+    };
+    fsstore::check(disk, &options, &mut note).map_err(|e| format!("check: {e}"))?;
+    Ok(found)
+}
+
+/// Fails with the findings in words unless an offline check finds nothing wrong.
+pub fn check_clean(disk: Arc<dyn Disk>) -> Result<(), Wrong> {
+    let found = damage(disk)?;
+    let words: Vec<String> = found.iter().take(10).map(|f| format!("{:?}: {f}", f.kind)).collect();
+    if found.is_empty() { Ok(()) } else { Err(format!("check: {} findings: {words:#?}", found.len())) }
 }

@@ -12,6 +12,8 @@ use migrate::{Failpoints, Ports};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+mod volumes;
+
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A node without listeners. Its directory goes away with it.

@@ -1,5 +1,7 @@
-//! The command line. Every command but `serve`, `demo` and `config` talks REST to a running node; none decides anything.
+//! The command line. Every command but `serve`, `demo`, `config` and `volume check` talks REST to a running node; none
+//! decides anything.
 
+mod check;
 mod client;
 mod demo;
 mod export_policy;
@@ -97,10 +99,20 @@ pub enum ConfigCommand {
     },
 }
 
+/// A command failed with an exit status of its own.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Failed {
+    /// For the shell.
+    pub status: u8,
+    /// In words; empty if the command has said everything.
+    pub text: String,
+}
+
 /// Runs a command.
 ///
 /// # Errors
-/// In words for the operator.
+/// In words for the operator; [`Failed`] where the exit status says more than that.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve => return serve(cli.connection.config.as_deref()),
@@ -110,6 +122,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             cli.output.done(&format!("{}: good (cluster {})", file.display(), config.cluster.name));
             return Ok(());
         }
+        Command::Volume(volume::VolumeCommand::Check(command)) => return check::run(&command, cli.output),
         _ => {}
     }
     let client = Client::new(&cli.connection)?;

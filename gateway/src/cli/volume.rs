@@ -1,5 +1,6 @@
 //! `ferry volume`.
 
+use super::check::{self, CheckCommand};
 use super::client::{Client, segment};
 use super::output::{Output, parse_bytes};
 use clap::Subcommand;
@@ -15,6 +16,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("POLICY", "policy"),
     ("DEVICE", "device"),
     ("MOUNTED", "mounted"),
+    ("DAMAGED", "scrub.damaged_blocks"),
     ("FAULT", "fault"),
 ];
 
@@ -78,6 +80,8 @@ pub enum VolumeCommand {
         /// Name
         name: String,
     },
+    /// Verify a volume file that no node has open
+    Check(CheckCommand),
 }
 
 fn path(vserver: &str, name: &str) -> String {
@@ -105,6 +109,7 @@ pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> an
             client.delete(&path(&vserver, &name))?;
             output.done(&format!("volume {name} deleted"));
         }
+        VolumeCommand::Check(command) => check::run(&command, output)?,
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The clockwork of a node: regular consistency points of volumes that change, readings of the write
-//! rate, and new attempts at LIFs that are down.
+//! rate, new attempts at LIFs that are down, and the scrub.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -19,6 +19,7 @@ pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
         () = read_rates(&cluster) => {}
         () = take_points(&cluster) => {}
         () = retry_lifs(&cluster) => {}
+        () = cluster.scrub() => {}
     }
 }
 

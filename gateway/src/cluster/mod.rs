@@ -9,6 +9,7 @@ mod images;
 mod lifs;
 mod peering;
 mod policies;
+mod scrub;
 mod served;
 mod snapshots;
 mod volumes;
@@ -17,6 +18,7 @@ mod vservers;
 pub use checkpoint::run_checkpoints;
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use scrub::ScrubView;
 pub use served::Served;
 pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};
 pub use volumes::{NewVolume, VolumePatch, VolumeView};
@@ -58,6 +60,8 @@ pub struct Cluster {
     served: Mutex<BTreeMap<String, Arc<Served>>>,
     /// Volumes that are being received, by UUID.
     pub(crate) replicas: Mutex<HashMap<Uuid, Arc<Replica>>>,
+    /// What the background scrub knows of the volumes that run here.
+    scrubs: scrub::Scrubs,
     /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -102,6 +106,7 @@ impl Cluster {
             serve,
             served: Mutex::default(),
             replicas: Mutex::default(),
+            scrubs: scrub::Scrubs::default(),
             locks: Mutex::default(),
         })
     }

@@ -1,7 +1,7 @@
 //! Volumes of a vserver: create, look at, remount, delete.
 
 use super::served::mounted_volume;
-use super::{Cluster, ClusterError, Result, blocking, check_name, now};
+use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
 use crate::store::{Record, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
@@ -67,8 +67,10 @@ pub struct VolumeView {
     pub snapshot_bytes: Option<u64>,
     /// Inodes in use; only of a mounted volume.
     pub files: Option<u64>,
-    /// What stopped the volume from taking changes, if anything did.
+    /// What stopped the volume from taking changes or from being mounted, if anything did.
     pub fault: Option<String>,
+    /// How far the background scrub is, and what it found; only of a mounted volume.
+    pub scrub: Option<ScrubView>,
 }
 
 impl Cluster {
@@ -142,7 +144,7 @@ impl Cluster {
             Ok(volume)
         });
         match mounted {
-            Ok(volume) => Ok(self.volume_view(&record, Some(&volume))),
+            Ok(_) => Ok(self.volume_view(&record)),
             Err(error) => {
                 // Nothing refers to the image yet. The volume, which held it, is gone by now.
                 if let Err(left) = self.remove_image(record.uuid) {
@@ -176,7 +178,7 @@ impl Cluster {
     /// Unknown names.
     pub fn volume(&self, vserver: &str, name: &str) -> Result<VolumeView> {
         let record = self.volume_record(vserver, name)?;
-        Ok(self.volume_view(&record, self.mounted(vserver, name).ok().as_ref()))
+        Ok(self.volume_view(&record))
     }
 
     /// All volumes of a vserver.
@@ -186,10 +188,18 @@ impl Cluster {
     pub fn volumes(&self, vserver: &str) -> Result<Vec<VolumeView>> {
         self.record(vserver)?;
         let records = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
-        Ok(records
-            .iter()
-            .map(|record| self.volume_view(record, self.mounted(vserver, &record.name).ok().as_ref()))
-            .collect())
+        Ok(records.iter().map(|record| self.volume_view(record)).collect())
+    }
+
+    fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
+        let mut view = view(record, self.mounted(&record.vserver, &record.name).ok().as_ref());
+        view.device = self.volume_device(record.uuid).map(|path| path.display().to_string());
+        if view.mounted {
+            view.scrub = self.scrub_of(record.uuid);
+        } else if let Some(served) = self.served(&record.vserver) {
+            view.fault = served.faults().remove(&format!("volume {}", record.name));
+        }
+        view
     }
 
     /// Mounts a volume elsewhere or under another policy.
@@ -268,25 +278,6 @@ impl Cluster {
     }
 }
 
-impl Cluster {
-    fn volume_view(&self, record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
-        let space = volume.map(|volume| volume.statfs());
-        VolumeView {
-            name: record.name.clone(),
-            uuid: record.uuid,
-            size_bytes: record.size_bytes,
-            device: self.volume_device(record.uuid).map(|path| path.display().to_string()),
-            junction: record.junction.clone(),
-            policy: record.policy.clone(),
-            mounted: volume.is_some(),
-            available_bytes: space.map(|space| space.available_bytes),
-            snapshot_bytes: space.map(|space| space.snapshot_bytes),
-            files: space.map(|space| space.files),
-            fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
-        }
-    }
-}
-
 fn not_blank(overwrite: bool) -> NotBlank {
     if overwrite { NotBlank::Overwrite } else { NotBlank::Refuse }
 }
@@ -304,4 +295,22 @@ fn size_on_device(record: &mut VolumeRecord, disk: &FileDisk) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
+    let space = volume.map(|volume| volume.statfs());
+    VolumeView {
+        name: record.name.clone(),
+        uuid: record.uuid,
+        size_bytes: record.size_bytes,
+        junction: record.junction.clone(),
+        policy: record.policy.clone(),
+        mounted: volume.is_some(),
+        available_bytes: space.map(|space| space.available_bytes),
+        snapshot_bytes: space.map(|space| space.snapshot_bytes),
+        files: space.map(|space| space.files),
+        fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
+        device: None,
+        scrub: None,
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Effort, Kept, Run, State};
 use crate::pair::{Pair, open};
 use crate::sim_disk::{BrokenFlush, Cuts, SimDisk, Unflushed};
-use crate::verify::{Wrong, difference, dump};
+use crate::verify::{Wrong, check_clean, difference, dump};
 use fsstore::Volume;
 use rand::RngExt;
 use std::ops::Range;
@@ -84,6 +84,9 @@ impl Run {
             End::Power(unflushed) => cuts.crash(unflushed),
         };
         let before = disk.events();
+        if go_on {
+            check_clean(disk.clone())?;
+        }
         let volume = open(disk.clone())?;
         let state = self.find_state(&volume, cuts.at())?;
         self.check_snapshot_list(&volume, cuts.at())?;

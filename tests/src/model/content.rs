@@ -42,6 +42,15 @@ impl Content {
         }
     }
 
+    /// Makes `count` chunks from number `to` those of `source` from number `from`, holes too. The size stays.
+    pub fn copy_blocks(&mut self, source: &Content, from: u64, to: u64, count: u64) {
+        let mut tail = self.chunks.split_off(&to);
+        let mut keep = tail.split_off(&(to + count));
+        self.chunks.append(&mut keep);
+        let found = source.chunks.range(from..from + count);
+        self.chunks.extend(found.map(|(at, chunk)| (at - from + to, chunk.clone())));
+    }
+
     /// Cuts off or grows; what is cut off reads as zeros if the file grows again.
     pub fn set_len(&mut self, len: u64) {
         if len < self.len {

@@ -1,6 +1,7 @@
 //! The mutations: each checks everything first and then changes, so that a failed one changes nothing.
 
 use super::perm::{W, X};
+use super::share::Clone;
 use super::{Body, Model, Node, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
@@ -62,6 +63,16 @@ impl Model {
             Op::Rename { from_dir, from, to_dir, to } => self.rename(cx, *from_dir, from, *to_dir, to),
             Op::SetAttr { file, attrs, guard } => self.setattr(cx, *file, attrs, *guard),
             Op::Write { file, offset, data } => self.write(cx, *file, *offset, data),
+            Op::CloneRange { from, from_offset, to, to_offset, len } => {
+                let (from_offset, to_offset) = (*from_offset, *to_offset);
+                let what = Clone { from: *from, from_offset, to: *to, to_offset, len: *len, whole: false };
+                self.clone_range(cx, what)
+            }
+            Op::CloneFile { from, to } => {
+                let what =
+                    Clone { from: *from, from_offset: 0, to: *to, to_offset: 0, len: 0, whole: true };
+                self.clone_range(cx, what)
+            }
         }
     }
 
@@ -399,12 +410,12 @@ impl Model {
         change(&before, attr)
     }
 
-    fn unchanged(&self, file: FileId) -> Change {
+    pub(super) fn unchanged(&self, file: FileId) -> Change {
         let attr = &self.nodes[&file].attr;
         change(attr, attr)
     }
 
-    fn done(&self, object: Change, dir: Option<Change>) -> Done {
+    pub(super) fn done(&self, object: Change, dir: Option<Change>) -> Done {
         Done { object, dir, to_dir: None, gone: None, count: 0, lsn: Lsn(0) }
     }
 }
@@ -498,7 +509,7 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
 }
 
 /// The time of a change: that of the operation, but always after the last one, so that a client's cache sees it.
-fn stamp(attr: &Attr, cx: &Context) -> Time {
+pub(super) fn stamp(attr: &Attr, cx: &Context) -> Time {
     let Time { secs, nanos } = attr.ctime;
     let next = if nanos == 999_999_999 {
         Time { secs: secs + 1, nanos: 0 }
@@ -524,7 +535,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
 }
 
 /// Setuid goes, and setgid where it means privilege (group execute), when a file changes hands or content.
-fn without_privilege(mode: u32) -> u32 {
+pub(super) fn without_privilege(mode: u32) -> u32 {
     let mode = mode & !SETUID;
     if mode & 0o010 != 0 { mode & !SETGID } else { mode }
 }
