@@ -18,6 +18,7 @@ mod ops;
 mod read;
 mod record;
 mod replica;
+mod seek;
 mod shared;
 mod snapshot;
 mod state;

@@ -174,6 +174,22 @@ pub enum Op {
     SetAttr { file: FileId, attrs: SetAttrs, guard: Option<Time> },
     /// Writes `data` at `offset`, at most [`WRITE_MAX`] bytes.
     Write { file: FileId, offset: u64, data: Bytes },
+    /// Makes a hole (RFC 7862 §15.4 DEALLOCATE; `FALLOC_FL_PUNCH_HOLE`): the bytes read as zeros, whole blocks become
+    /// free, the size stays. What is behind the end of the file is left out.
+    Deallocate { file: FileId, offset: u64, len: u64 },
+    /// Makes sure that the range is part of the file (RFC 7862 §15.1 ALLOCATE; `fallocate`), raising the size if it has
+    /// to. Every write of a copy-on-write volume takes a new block, so nothing can be set aside for the range: it is
+    /// only checked that the volume has room for its holes now ([`FsError::NoSpace`](crate::FsError::NoSpace)).
+    Allocate { file: FileId, offset: u64, len: u64 },
+}
+
+/// What [`Volume::seek`](crate::Volume::seek) looks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeekWhat {
+    /// Bytes that are in a block (`SEEK_DATA`); they may be zeros.
+    Data,
+    /// Bytes that are in none (`SEEK_HOLE`); every file ends with a hole that has no length.
+    Hole,
 }
 
 /// Most bytes in one [`Op::Write`].

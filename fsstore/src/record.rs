@@ -37,6 +37,13 @@ pub(crate) enum Act {
     },
     SetAttr(SetAttr),
     Write(Write),
+    /// Makes the bytes from `from` up to `to` a hole; `mode` as in [`Write`].
+    Punch {
+        file: InodeNum,
+        from: u64,
+        to: u64,
+        mode: Option<u32>,
+    },
 }
 
 /// A new inode and its first name.
@@ -176,6 +183,13 @@ impl Act {
                 put_option(out, set.mtime, put_time);
             }
             Act::Write(write) => write.encode(out),
+            Act::Punch { file, from, to, mode } => {
+                out.u8(20);
+                out.u64(file.0);
+                out.u64(*from);
+                out.u64(*to);
+                put_option(out, *mode, Writer::u32);
+            }
         }
     }
 
@@ -201,6 +215,10 @@ impl Act {
                 mtime: take_option(input, take_time),
             }),
             6 => Act::Write(Write::decode(input)?),
+            20 => {
+                let (file, from, to) = (InodeNum(input.u64()), input.u64(), input.u64());
+                Act::Punch { file, from, to, mode: take_option(input, |input| input.u32()) }
+            }
             _ => return None,
         })
     }
@@ -328,6 +346,7 @@ mod tests {
             to_dir: InodeNum(3),
             to: Bytes::from_static(b"b"),
         });
+        round_trip(Act::Punch { file: InodeNum(9), from: 1, to: 8192, mode: Some(0o600) });
         let bytes = Piece::Bytes { offset: 1, data: Bytes::from_static(b"xyz") };
         let blocks = Piece::Blocks { fbn: Fbn(1), start: Vbn(99), sums: vec![1, 2, 3] };
         round_trip(Act::Write(Write {

@@ -10,10 +10,13 @@ use crate::inode::Inode;
 use crate::layout::checksum;
 use crate::mount;
 use crate::nvlog::Log;
-use crate::op::{Access, Attr, Context, DirEntry, Done, FileKind, Op, ROOT, ReadDone, StatFs, Time};
+use crate::op::{
+    Access, Attr, Context, DirEntry, Done, FileKind, Op, ROOT, ReadDone, SeekWhat, StatFs, Time,
+};
 use crate::ops::{self, Direct};
 use crate::read;
 use crate::record::Record;
+use crate::seek;
 use crate::shared::Shared;
 use crate::snapshot;
 use bytes::Bytes;
@@ -215,6 +218,12 @@ impl Volume {
                 Some(part) => Some(self.write_direct(cx, *file, *offset, data, part)?),
                 None => None,
             },
+            Op::Allocate { file, offset, len } => {
+                let holes = |inode: &Inode| ops::missing_blocks(cx, inode, &shared.io, *offset, *len);
+                let cost = shared.view(*file, holes)? + ops::cost(op);
+                shared.need_space(&shared.state.read(), cost, false)?;
+                None
+            }
             _ => None,
         };
         let runs: Vec<_> =
@@ -384,17 +393,22 @@ impl Volume {
     /// [`FsError::Corrupt`] for a block that is not what was written.
     pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
         self.shared.view(file, |inode| {
-            match inode.kind {
-                Some(FileKind::File) => {}
-                Some(FileKind::Dir) => return Err(FsError::IsDir),
-                _ => return Err(FsError::Invalid),
-            }
-            if !may(cx, inode, X) {
-                need_or_owner(cx, inode, R)?;
-            }
+            check_read(cx, inode)?;
             let data = read::read(inode, &self.shared.io, offset, len)?;
             let eof = offset.saturating_add(data.len() as u64) >= inode.size;
             Ok(ReadDone { data, eof, attr: inode.attr() })
+        })
+    }
+
+    /// Where data or a hole begins, at or after byte `offset` (lseek's SEEK_DATA and SEEK_HOLE, RFC 7862 §15.11 SEEK).
+    /// `None` if `offset` is not before the end of the file, or no data follows. Who may read the file may ask.
+    ///
+    /// # Errors
+    /// As those of [`Volume::read`].
+    pub fn seek(&self, cx: &Context, file: FileId, offset: u64, what: SeekWhat) -> Result<Option<u64>> {
+        self.shared.view(file, |inode| {
+            check_read(cx, inode)?;
+            seek::seek(inode, &self.shared.io, offset, what)
         })
     }
 
@@ -564,6 +578,16 @@ impl Volume {
     pub fn bytes_changed_since(&self, base: SnapshotId) -> Result<u64> {
         self.shared.bytes_changed_since(base)
     }
+}
+
+/// Whether the caller may read what the file holds.
+fn check_read(cx: &Context, inode: &Inode) -> Result<()> {
+    match inode.kind {
+        Some(FileKind::File) => {}
+        Some(FileKind::Dir) => return Err(FsError::IsDir),
+        _ => return Err(FsError::Invalid),
+    }
+    if may(cx, inode, X) { Ok(()) } else { need_or_owner(cx, inode, R) }
 }
 
 /// An entry taken out of a directory.

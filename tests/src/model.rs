@@ -138,6 +138,12 @@ impl Model {
         Ok((data, eof))
     }
 
+    /// SEEK, allowed as READ is.
+    pub fn seek(&self, cx: &Context, file: FileId, offset: u64, data: bool) -> Result<Option<u64>> {
+        self.read(cx, file, 0, 0)?;
+        Ok(regular(self.node(file)?)?.seek(offset, data))
+    }
+
     /// READLINK.
     pub fn readlink(&self, file: FileId) -> Result<Bytes> {
         match &self.node(file)?.body {

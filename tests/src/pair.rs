@@ -6,8 +6,8 @@ use crate::replicate;
 use crate::sim_disk::{Image, SimDisk};
 use crate::verify::{Wrong, comparable_done, list, root, same, verify};
 use fsstore::{
-    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SetAttrs, Snapshot, Tuning, Volume,
-    VolumeSpec,
+    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SeekWhat, SetAttrs, Snapshot,
+    Tuning, Volume, VolumeSpec,
 };
 use rand::RngExt;
 use std::collections::HashSet;
@@ -136,6 +136,11 @@ impl Pair {
             self.model.read(&cx, file, offset, len),
             "read {file:?} at {offset}, {len} bytes as {cx:?}"
         );
+        for what in [SeekWhat::Data, SeekWhat::Hole] {
+            let got = self.volume.seek(&cx, file, offset, what);
+            let want = self.model.seek(&cx, file, offset, what == SeekWhat::Data);
+            same!(got, want, "seek {what:?} in {file:?} from {offset} as {cx:?}");
+        }
         let got = self.volume.readlink(&cx, file).map(|(target, _)| target);
         same!(got, self.model.readlink(file), "readlink {file:?} as {cx:?}");
         Ok(())

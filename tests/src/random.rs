@@ -142,6 +142,9 @@ impl Random {
     /// A mutation.
     pub fn op(&mut self, model: &Model) -> Op {
         let dir = self.dir(model);
+        if self.chance(6) {
+            return self.reserve(model);
+        }
         match self.rng.random_range(0..100) {
             0..14 => Op::Create { dir, name: self.name(), how: self.how() },
             14..22 => Op::Mkdir { dir, name: self.name(), attrs: self.attrs_for_new() },
@@ -166,6 +169,21 @@ impl Random {
             65..78 => self.setattr(model),
             _ => self.write(model),
         }
+    }
+
+    /// Holes made and filled.
+    fn reserve(&mut self, model: &Model) -> Op {
+        let file = self.of_kind(model, FileKind::File);
+        let (offset, mut len) = (self.size(), self.size());
+        if self.chance(70) {
+            let offset = offset % self.limits.file_bytes;
+            return Op::Deallocate { file, offset, len };
+        }
+        // The model is never full: what is too large for any volume is refused for that, what is not is small.
+        if offset.checked_add(len).is_some_and(|end| end <= FILE_SIZE_MAX) {
+            len %= self.limits.file_bytes;
+        }
+        Op::Allocate { file, offset, len }
     }
 
     fn how(&mut self) -> CreateHow {

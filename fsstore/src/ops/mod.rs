@@ -2,12 +2,14 @@
 //!
 //! `plan` changes nothing. `apply` decides nothing: after a crash, replay gives exactly the same.
 
+mod hole;
 mod make;
 mod remove;
 mod rename;
 mod setattr;
 mod write;
 
+pub(crate) use hole::missing_blocks;
 pub(crate) use write::{Direct, check as check_write, direct_part};
 
 use crate::error::{FsError, Result};
@@ -73,6 +75,8 @@ pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Optio
         }
         Op::SetAttr { file, attrs, guard } => setattr::plan(st, io, cx, *file, attrs, *guard),
         Op::Write { file, offset, data } => write::plan(st, io, cx, *file, *offset, data, direct),
+        Op::Deallocate { file, offset, len } => hole::deallocate(st, io, cx, *file, *offset, *len),
+        Op::Allocate { file, offset, len } => hole::allocate(st, io, cx, *file, *offset, *len),
     }
 }
 
@@ -88,6 +92,7 @@ pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
         }
         Act::SetAttr(set) => setattr::apply(st, io, now, set)?,
         Act::Write(write) => write::apply(st, io, now, write)?,
+        Act::Punch { file, from, to, mode } => hole::apply(st, io, now, *file, *from..*to, *mode)?,
     }
     st.lsn = record.lsn;
     Ok(())
@@ -134,6 +139,7 @@ pub(crate) fn frees_space(op: &Op) -> bool {
     match op {
         Op::Remove { .. } | Op::Rmdir { .. } => true,
         Op::SetAttr { attrs, .. } => attrs.size == Some(0),
+        Op::Deallocate { .. } => true,
         _ => false,
     }
 }

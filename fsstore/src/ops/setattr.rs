@@ -1,5 +1,6 @@
 //! SETATTR.
 
+use super::hole::zero;
 use super::{Plan, Seen};
 use crate::access::{SETGID, W, need, need_or_owner, without_setid};
 use crate::error::{FsError, Result};
@@ -124,11 +125,7 @@ fn resize(inode: &mut Inode, edit: &mut Edit<'_>, size: u64) -> Result<()> {
     if size < inode.size {
         inode.blocks -= inode.tree.truncate(edit, Fbn(size.div_ceil(BLOCK_SIZE_U64)))?;
         // What is behind the end of the last block must read as zeros if the file grows again.
-        let tail = usize::try_from(size % BLOCK_SIZE_U64).unwrap_or(0);
-        let last = Fbn(size / BLOCK_SIZE_U64);
-        if tail != 0 && inode.tree.page(edit.io, last)?.is_some() {
-            inode.tree.page_mut(edit, last)?[tail..].fill(0);
-        }
+        zero(inode, edit, size..size.next_multiple_of(BLOCK_SIZE_U64))?;
     }
     inode.size = size;
     Ok(())

@@ -62,6 +62,8 @@ impl Model {
             Op::Rename { from_dir, from, to_dir, to } => self.rename(cx, *from_dir, from, *to_dir, to),
             Op::SetAttr { file, attrs, guard } => self.setattr(cx, *file, attrs, *guard),
             Op::Write { file, offset, data } => self.write(cx, *file, *offset, data),
+            Op::Deallocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, true),
+            Op::Allocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, false),
         }
     }
 
@@ -355,6 +357,35 @@ impl Model {
         }
         let object = change(&before, &self.nodes[&file].attr);
         Ok(Done { count: data.len(), ..self.done(object, None) })
+    }
+
+    /// DEALLOCATE (`punch`) and ALLOCATE.
+    fn reserve(&mut self, cx: &Context, file: FileId, offset: u64, len: u64, punch: bool) -> Result<Done> {
+        let node = self.node(file)?;
+        let before = node.attr;
+        regular(node)?;
+        perm::need_or_owner(cx, node, W)?;
+        let end = offset.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX).ok_or(FsError::FileTooBig)?;
+        // CHOICE: what changes no byte changes no time; Linux would stamp it.
+        let changes = len > 0 && if punch { offset < before.size } else { end > before.size };
+        if changes {
+            let node = self.node_mut(file);
+            if let Body::File(content) = &mut node.body {
+                if punch {
+                    content.punch(offset, end)
+                } else {
+                    content.set_len(end)
+                }
+                node.attr.size = content.len();
+            }
+            let time = stamp(&node.attr, cx);
+            (node.attr.mtime, node.attr.ctime) = (time, time);
+            if cx.uid != 0 {
+                node.attr.mode = without_privilege(node.attr.mode);
+            }
+        }
+        let object = change(&before, &self.nodes[&file].attr);
+        Ok(self.done(object, None))
     }
 
     fn setattr(&mut self, cx: &Context, file: FileId, attrs: &SetAttrs, guard: Option<Time>) -> Result<Done> {
