@@ -37,6 +37,22 @@ pub(crate) struct Inode {
     /// Next in the chain of free inodes.
     pub(crate) next_free: InodeNum,
     pub(crate) tree: Tree,
+    /// The hidden directory of its extended attributes and named streams; 0: none.
+    pub(crate) attrs: InodeNum,
+    pub(crate) hidden: Hidden,
+}
+
+/// Inodes that have no name in the namespace: they are parts of the file that `parent` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hidden {
+    /// An ordinary file.
+    No,
+    /// The directory of a file's attributes and streams.
+    AttrDir,
+    /// The value of an extended attribute.
+    Value,
+    /// A named stream: the only one that has a `FileId` for callers.
+    Stream,
 }
 
 /// Page of the inode file, and byte in it, of an inode.
@@ -66,7 +82,14 @@ impl Inode {
             entries: 0,
             next_free: InodeNum(0),
             tree: Tree::EMPTY,
+            attrs: InodeNum(0),
+            hidden: Hidden::No,
         }
+    }
+
+    /// A stream as callers see it: with the owner and the mode of its file.
+    pub(crate) fn with_rights_of(&self, file: &Inode) -> Inode {
+        Inode { mode: file.mode, uid: file.uid, gid: file.gid, ..self.clone() }
     }
 
     pub(crate) fn id(&self) -> FileId {
@@ -130,6 +153,8 @@ impl Inode {
         out.u64(self.entries);
         out.u64(self.next_free.0);
         out.pointer(root.ptr);
+        out.u64(self.attrs.0);
+        out.u8(self.hidden as u8);
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -159,6 +184,14 @@ impl Inode {
         inode.entries = input.u64();
         inode.next_free = InodeNum(input.u64());
         let ptr = input.pointer();
+        inode.attrs = InodeNum(input.u64());
+        inode.hidden = match input.u8() {
+            0 => Hidden::No,
+            1 => Hidden::AttrDir,
+            2 => Hidden::Value,
+            3 => Hidden::Stream,
+            _ => return Err(FsError::Corrupt { ino, vbn: ptr.vbn }),
+        };
         if kind != 0 && inode.kind.is_none() {
             return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
         }

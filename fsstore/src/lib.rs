@@ -25,6 +25,7 @@ mod state;
 mod tree;
 mod volume;
 mod walloc;
+mod xattr;
 
 pub use disk::{Disk, FileDisk};
 pub use error::{FsError, Result};
@@ -32,3 +33,4 @@ pub use ids::*;
 pub use op::*;
 pub use replica::Replica;
 pub use volume::*;
+pub use xattr::Stream;

@@ -19,6 +19,7 @@ use crate::state::State;
 use crate::tree::{Ledger, Slot, Tree};
 use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
 use crate::walloc::Walloc;
+use crate::xattr::attrs_max;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -134,6 +135,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         frozen_blocks: 0,
         fault: None,
         hash: NameHash::new(info.uuid),
+        attrs_max: attrs_max(info.data_blocks()),
     };
     let snaps = Arc::new(snaps);
     let snapshot_only = info.snapshot_only;

@@ -44,6 +44,25 @@ pub(crate) enum Act {
         to: u64,
         mode: Option<u32>,
     },
+    PutAttr(PutAttr),
+    /// Takes away an attribute or stream; with the last one, the attribute directory.
+    DropAttr {
+        file: InodeNum,
+        name: Bytes,
+    },
+}
+
+/// An extended attribute's value, or a new stream. `name` is as in the attribute directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PutAttr {
+    pub(crate) file: InodeNum,
+    /// The attribute directory, where the file has none yet.
+    pub(crate) dir: Option<FileId>,
+    /// The hidden file, where the name is new.
+    pub(crate) made: Option<FileId>,
+    pub(crate) name: Bytes,
+    /// What it holds; a new stream is empty.
+    pub(crate) value: Option<Bytes>,
 }
 
 /// A new inode and its first name.
@@ -102,6 +121,15 @@ fn put_time(out: &mut Writer, time: Time) {
 
 fn take_time(input: &mut Reader<'_>) -> Time {
     Time { secs: input.i64(), nanos: input.u32() }
+}
+
+fn put_id(out: &mut Writer, id: FileId) {
+    out.u64(id.ino.0);
+    out.u32(id.generation.0);
+}
+
+fn take_id(input: &mut Reader<'_>) -> FileId {
+    FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) }
 }
 
 fn put_option<T: Copy>(out: &mut Writer, value: Option<T>, put: impl FnOnce(&mut Writer, T)) {
@@ -190,6 +218,20 @@ impl Act {
                 out.u64(*to);
                 put_option(out, *mode, Writer::u32);
             }
+            Act::PutAttr(put) => {
+                out.u8(21);
+                out.u64(put.file.0);
+                put_option(out, put.dir, put_id);
+                put_option(out, put.made, put_id);
+                out.bytes(&put.name);
+                out.u8(u8::from(put.value.is_some()));
+                out.bytes(put.value.as_deref().unwrap_or_default());
+            }
+            Act::DropAttr { file, name } => {
+                out.u8(22);
+                out.u64(file.0);
+                out.bytes(name);
+            }
         }
     }
 
@@ -219,6 +261,14 @@ impl Act {
                 let (file, from, to) = (InodeNum(input.u64()), input.u64(), input.u64());
                 Act::Punch { file, from, to, mode: take_option(input, |input| input.u32()) }
             }
+            21 => {
+                let file = InodeNum(input.u64());
+                let (dir, made) = (take_option(input, take_id), take_option(input, take_id));
+                let name = take_name(input);
+                let (there, value) = (input.u8() == 1, take_name(input));
+                Act::PutAttr(PutAttr { file, dir, made, name, value: there.then_some(value) })
+            }
+            22 => Act::DropAttr { file: InodeNum(input.u64()), name: take_name(input) },
             _ => return None,
         })
     }
@@ -347,6 +397,13 @@ mod tests {
             to: Bytes::from_static(b"b"),
         });
         round_trip(Act::Punch { file: InodeNum(9), from: 1, to: 8192, mode: Some(0o600) });
+        round_trip(Act::PutAttr(PutAttr {
+            file: InodeNum(9),
+            dir: Some(id),
+            made: None,
+            name: Bytes::from_static(b"ua"),
+            value: Some(Bytes::from_static(b"v")),
+        }));
         let bytes = Piece::Bytes { offset: 1, data: Bytes::from_static(b"xyz") };
         let blocks = Piece::Blocks { fbn: Fbn(1), start: Vbn(99), sums: vec![1, 2, 3] };
         round_trip(Act::Write(Write {

@@ -54,6 +54,11 @@ pub(crate) struct CpSignal {
     pub(crate) stop: bool,
 }
 
+/// Blocks of a volume kept back so that a full one can still delete.
+pub(crate) fn delete_reserve(data_blocks: u64) -> u64 {
+    (data_blocks / 128).max(64)
+}
+
 impl Shared {
     /// The volume takes no more changes; whoever waits learns why.
     pub(crate) fn latch(&self, error: &FsError) {
@@ -145,7 +150,7 @@ impl Shared {
 
     /// Blocks kept back so that a full volume can still delete.
     pub(crate) fn delete_reserve(&self) -> u64 {
-        (self.data_blocks / 128).max(64)
+        delete_reserve(self.data_blocks)
     }
 
     pub(crate) fn need_space(&self, st: &State, cost: u64, frees: bool) -> Result<()> {
@@ -183,7 +188,11 @@ impl Shared {
             let st = self.state.read();
             if let Some(inode) = st.inodes.get(&id.ino) {
                 let ours = inode.kind.is_some() && inode.generation == id.generation;
-                return if ours { Ok(inode.clone()) } else { Err(FsError::Stale) };
+                match st.visible(inode) {
+                    _ if !ours => return Err(FsError::Stale),
+                    Some(inode) => return Ok(inode),
+                    None => {}
+                }
             }
         }
         self.state.write().file(&self.io, id)
@@ -200,7 +209,7 @@ impl Shared {
         drop(inode);
         let inode = self.inode(id)?;
         let st = self.state.read();
-        let inode = st.inodes.get(&id.ino).cloned().unwrap_or(inode);
+        let inode = st.inodes.get(&id.ino).and_then(|inode| st.visible(inode)).unwrap_or(inode);
         let outcome = read(&inode);
         if let Err(error @ FsError::Corrupt { .. }) = &outcome {
             tracing::error!(volume = %self.uuid, inode = %id.ino, %error, "corruption found");

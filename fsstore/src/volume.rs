@@ -86,7 +86,7 @@ pub struct VbnRange {
 
 /// A volume that clients may read and change. All methods may be called from any thread.
 pub struct Volume {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -242,6 +242,7 @@ impl Volume {
         let (bytes, cost) = match (op, &direct) {
             (Op::Write { data, .. }, None) => (data.len() + RECORD_OVERHEAD, ops::cost(op)),
             (Op::Write { data, .. }, Some(_)) => (data.len() / 128 + 3 * RECORD_OVERHEAD, 32),
+            (Op::SetXattr { value, .. }, _) => (value.len() + RECORD_OVERHEAD, ops::cost(op)),
             _ => (RECORD_OVERHEAD, ops::cost(op)),
         };
         let mut st = loop {
@@ -257,6 +258,9 @@ impl Volume {
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
+        if plan.extra > 0 {
+            shared.need_space(&st, cost + plan.extra, ops::frees_space(op))?;
+        }
         if let Some(act) = plan.act.take() {
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
             if let Err(error) = ops::apply(&mut st, &shared.io, &record) {

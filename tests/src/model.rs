@@ -4,6 +4,7 @@
 //! such choices are marked `CHOICE`. It knows neither inode numbers nor space: the volume picks the `FileId` of a new file
 //! (the model insists that it was never used before), and running out of space is not modelled.
 
+mod attrs;
 pub mod content;
 mod ops;
 pub mod perm;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use content::Content;
 use fsstore::{Attr, Change, Context, FileId, FileKind, FsError, PreAttr, ROOT, Result, Time};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// What a file holds.
@@ -36,6 +38,18 @@ pub struct Node {
     pub body: Body,
     /// For a directory: the one that it is in. The root is in itself.
     pub parent: FileId,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<Bytes, Bytes>,
+    /// Named streams; they are files here too.
+    pub streams: BTreeMap<Bytes, FileId>,
+    /// For a named stream: the file that it is of.
+    pub stream_of: Option<FileId>,
+}
+
+impl Node {
+    fn new(attr: Attr, body: Body, parent: FileId) -> Node {
+        Node { attr, body, parent, xattrs: BTreeMap::new(), streams: BTreeMap::new(), stream_of: None }
+    }
 }
 
 /// The file system. A clone is cheap and independent.
@@ -72,7 +86,7 @@ impl Model {
             ctime: now,
             btime: now,
         };
-        let root = Node { attr, body: Body::Dir(BTreeMap::new()), parent: ROOT };
+        let root = Node::new(attr, Body::Dir(BTreeMap::new()), ROOT);
         Model { nodes: HashMap::from([(ROOT, Arc::new(root))]), ever: Arc::new(HashSet::from([ROOT])) }
     }
 
@@ -177,11 +191,20 @@ impl Model {
                 }
                 Body::Special => String::new(),
             };
-            lines.push(format!("{path}/ {:?} {what}", node.attr));
+            let streams = node.streams.iter().map(|(n, id)| (format!("{path}:{}", n.escape_ascii()), *id));
+            todo.extend(streams);
+            lines.push(format!("{path}/ {:?} {what} {:x}", node.attr, xattr_sum(&node.xattrs)));
         }
         lines.sort();
         lines
     }
+}
+
+/// A hash of extended attributes.
+pub fn xattr_sum(xattrs: &BTreeMap<Bytes, Bytes>) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    xattrs.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// CHOICE: READ, WRITE and truncation of a directory is EISDIR, of anything else that has no bytes EINVAL.

@@ -136,6 +136,10 @@ impl Pair {
             self.model.read(&cx, file, offset, len),
             "read {file:?} at {offset}, {len} bytes as {cx:?}"
         );
+        for name in [&b"user.a"[..], b"trusted.c", b"other.e"] {
+            let got = self.volume.xattr(&cx, file, name);
+            same!(got, self.model.xattr(&cx, file, name), "{} of {file:?} as {cx:?}", name.escape_ascii());
+        }
         for what in [SeekWhat::Data, SeekWhat::Hole] {
             let got = self.volume.seek(&cx, file, offset, what);
             let want = self.model.seek(&cx, file, offset, what == SeekWhat::Data);
@@ -296,6 +300,9 @@ fn describe(cx: &Context, op: &Op) -> String {
     match op {
         Op::Write { file, offset, data } => {
             format!("write of {} bytes to {file:?} at {offset} as {cx:?}", data.len())
+        }
+        Op::SetXattr { file, name, value, how } => {
+            format!("{how:?} {name:?} of {file:?}, {} bytes, as {cx:?}", value.len())
         }
         op => format!("{op:?} as {cx:?}"),
     }

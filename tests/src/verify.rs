@@ -1,9 +1,10 @@
 //! Compares a volume with the model, and describes a volume in the words of [`Model::dump`].
 
 use crate::model::content::sum_of;
-use crate::model::{Body, Model, Node, comparable};
+use crate::model::{Body, Model, Node, comparable, xattr_sum};
+use bytes::Bytes;
 use fsstore::{Attr, Change, Context, Cookie, Done, FileId, FileKind, Lsn, PreAttr, ROOT, Time, Volume};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 /// What is wrong, for a person to read.
@@ -98,6 +99,12 @@ pub fn verify(volume: &Volume, model: &Model) -> Result<(), Wrong> {
         let id = node.attr.id;
         let attr = volume.getattr(id).map_err(|e| format!("getattr {id:?}: {e}"))?;
         same!(comparable(attr), node.attr, "attributes");
+        if node.stream_of.is_none() {
+            same!(xattrs(volume, id)?, node.xattrs, "extended attributes of {id:?}");
+            let streams = volume.streams(id).map_err(|e| format!("streams of {id:?}: {e}"))?;
+            let streams: BTreeMap<_, _> = streams.into_iter().map(|s| (s.name, s.attr.id)).collect();
+            same!(streams, node.streams, "streams of {id:?}");
+        }
         match &node.body {
             Body::File(_) => verify_content(volume, node)?,
             Body::Dir(_) => verify_dir(volume, model, node)?,
@@ -109,6 +116,16 @@ pub fn verify(volume: &Volume, model: &Model) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+fn xattrs(volume: &Volume, file: FileId) -> Result<BTreeMap<Bytes, Bytes>, Wrong> {
+    let names = volume.xattrs(&root(), file).map_err(|e| format!("xattrs of {file:?}: {e}"))?;
+    let mut all = BTreeMap::new();
+    for name in names {
+        let value = volume.xattr(&root(), file, &name).map_err(|e| format!("{name:?} of {file:?}: {e}"))?;
+        all.insert(name, value);
+    }
+    Ok(all)
 }
 
 fn verify_content(volume: &Volume, node: &Node) -> Result<(), Wrong> {
@@ -159,6 +176,7 @@ fn verify_dir(volume: &Volume, model: &Model, node: &Node) -> Result<(), Wrong> 
 pub fn dump(volume: &Volume) -> Result<Vec<String>, Wrong> {
     let mut lines = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut streams = HashSet::new();
     let mut todo = vec![(String::new(), ROOT, ROOT)];
     while let Some((path, file, parent)) = todo.pop() {
         let attr = volume.getattr(file).map_err(|e| format!("getattr {path}: {e}"))?;
@@ -182,7 +200,16 @@ pub fn dump(volume: &Volume) -> Result<Vec<String>, Wrong> {
             }
             _ => String::new(),
         };
-        lines.push(format!("{path}/ {:?} {what}", comparable(attr)));
+        // A stream has neither; only the file that it is of is asked.
+        let mut sum = xattr_sum(&BTreeMap::new());
+        if !streams.contains(&file) {
+            sum = xattr_sum(&xattrs(volume, file)?);
+            for stream in volume.streams(file).map_err(|e| format!("streams of {path}: {e}"))? {
+                streams.insert(stream.attr.id);
+                todo.push((format!("{path}:{}", stream.name.escape_ascii()), stream.attr.id, file));
+            }
+        }
+        lines.push(format!("{path}/ {:?} {what} {sum:x}", comparable(attr)));
     }
     lines.sort();
     Ok(lines)

@@ -5,7 +5,7 @@ use crate::access::{SETGID, W, X, check_name, is_dots, mode_for_new, need};
 use crate::directory;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, CreateHow, FileKind, LINK_MAX, Op, SYMLINK_MAX, SetAttrs, SetTime, Time};
 use crate::record::{Act, Make};
@@ -252,7 +252,7 @@ pub(super) fn link(
         return Err(FsError::Exists);
     }
     need(cx, &dir, W | X)?;
-    if file.is_dir() {
+    if file.is_dir() || file.hidden != Hidden::No {
         return Err(FsError::Perm);
     }
     if file.nlink >= LINK_MAX {

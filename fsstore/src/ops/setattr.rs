@@ -5,7 +5,7 @@ use super::{Plan, Seen};
 use crate::access::{SETGID, W, need, need_or_owner, without_setid};
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, FILE_SIZE_MAX, FileKind, SetAttrs, SetTime, Time};
 use crate::record::{Act, SetAttr};
@@ -26,6 +26,10 @@ pub(super) fn plan(
     }
     if *attrs == SetAttrs::default() {
         return Ok(Plan::of(None, Seen::old(&inode)));
+    }
+    if inode.hidden != Hidden::No && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+        // They are those of the file that the stream is of.
+        return Err(FsError::Invalid);
     }
     check_owner(cx, &inode, attrs)?;
     check_times(cx, &inode, attrs)?;

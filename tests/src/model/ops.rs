@@ -5,7 +5,7 @@ use super::{Body, Model, Node, change, comparable, content::Content, perm, regul
 use bytes::Bytes;
 use fsstore::{
     Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
-    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX,
+    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,13 @@ struct Fresh<'a> {
 impl Model {
     /// Runs one mutation. `given` is the id that the volume picked, if it made a file. The result's `lsn` is 0.
     pub fn execute(&mut self, cx: &Context, op: &Op, given: Option<FileId>) -> Result<Done> {
+        let done = self.run(cx, op, given)?;
+        // Streams follow their file.
+        self.share_rights(done.object.after.id);
+        Ok(done)
+    }
+
+    fn run(&mut self, cx: &Context, op: &Op, given: Option<FileId>) -> Result<Done> {
         match op {
             Op::Create { dir, name, how } => self.create(cx, *dir, name, how, given),
             Op::Mkdir { dir, name, attrs } => {
@@ -64,6 +71,10 @@ impl Model {
             Op::Write { file, offset, data } => self.write(cx, *file, *offset, data),
             Op::Deallocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, true),
             Op::Allocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, false),
+            Op::SetXattr { file, name, value, how } => self.set_xattr(cx, *file, name, Some(value), *how),
+            Op::RemoveXattr { file, name } => self.set_xattr(cx, *file, name, None, XattrHow::Replace),
+            Op::MakeStream { file, name, guarded } => self.make_stream(cx, *file, name, *guarded, given),
+            Op::RemoveStream { file, name } => self.remove_stream(cx, *file, name),
         }
     }
 
@@ -165,7 +176,7 @@ impl Model {
             given.unwrap_or(FileId { ino: fsstore::InodeNum(u64::MAX), generation: fsstore::Generation(0) });
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = new_attr(cx, parent, id, &fresh);
-        self.nodes.insert(id, Arc::new(Node { attr, body: fresh.body, parent: dir }));
+        self.nodes.insert(id, Arc::new(Node::new(attr, fresh.body, dir)));
         self.entries_mut(dir).insert(name.clone(), id);
         let dir_change = self.touch_dir(cx, dir, i32::from(is_dir));
         Ok(self.done(Change { before: None, after: attr }, Some(dir_change)))
@@ -177,7 +188,7 @@ impl Model {
             return Err(FsError::Exists);
         }
         perm::need(cx, &self.nodes[&dir], W | X)?;
-        if before.kind == FileKind::Dir {
+        if before.kind == FileKind::Dir || self.nodes[&file].stream_of.is_some() {
             return Err(FsError::Perm);
         }
         if before.nlink >= LINK_MAX {
@@ -223,7 +234,7 @@ impl Model {
         if attr.kind == FileKind::Dir || attr.nlink == 1 {
             // CHOICE: nobody can ask for the ctime of a file that is gone, so it stays as it was.
             let after = Attr { nlink: 0, ..*attr };
-            self.nodes.remove(&file);
+            self.forget(file);
             return (after, Some(file));
         }
         attr.nlink -= 1;
@@ -351,7 +362,7 @@ impl Model {
             }
             let time = stamp(&node.attr, cx);
             (node.attr.mtime, node.attr.ctime) = (time, time);
-            if cx.uid != 0 {
+            if cx.uid != 0 && node.stream_of.is_none() {
                 node.attr.mode = without_privilege(node.attr.mode);
             }
         }
@@ -380,7 +391,7 @@ impl Model {
             }
             let time = stamp(&node.attr, cx);
             (node.attr.mtime, node.attr.ctime) = (time, time);
-            if cx.uid != 0 {
+            if cx.uid != 0 && node.stream_of.is_none() {
                 node.attr.mode = without_privilege(node.attr.mode);
             }
         }
@@ -393,6 +404,9 @@ impl Model {
         let before = node.attr;
         if guard.is_some_and(|guard| guard != before.ctime) {
             return Err(FsError::NotSync);
+        }
+        if node.stream_of.is_some() && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+            return Err(FsError::Invalid);
         }
         check_owner_only(cx, node, attrs)?;
         if let Some(size) = attrs.size {
@@ -431,12 +445,12 @@ impl Model {
         change(&before, attr)
     }
 
-    fn unchanged(&self, file: FileId) -> Change {
+    pub(super) fn unchanged(&self, file: FileId) -> Change {
         let attr = &self.nodes[&file].attr;
         change(attr, attr)
     }
 
-    fn done(&self, object: Change, dir: Option<Change>) -> Done {
+    pub(super) fn done(&self, object: Change, dir: Option<Change>) -> Done {
         Done { object, dir, to_dir: None, gone: None, count: 0, lsn: Lsn(0) }
     }
 }
@@ -516,7 +530,7 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
     if let (Some(size), Body::File(content)) = (attrs.size, &mut node.body) {
         if size != content.len() {
             node.attr.mtime = now;
-            if cx.uid != 0 {
+            if cx.uid != 0 && node.stream_of.is_none() {
                 // CHOICE: as truncate(2), though knfsd leaves the bits.
                 node.attr.mode = without_privilege(node.attr.mode);
             }
@@ -530,7 +544,7 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
 }
 
 /// The time of a change: that of the operation, but always after the last one, so that a client's cache sees it.
-fn stamp(attr: &Attr, cx: &Context) -> Time {
+pub(super) fn stamp(attr: &Attr, cx: &Context) -> Time {
     let Time { secs, nanos } = attr.ctime;
     let next = if nanos == 999_999_999 {
         Time { secs: secs + 1, nanos: 0 }
