@@ -77,6 +77,9 @@ pub enum FsError {
     /// ENOSPC of setxattr(2): the file has as many attributes and streams as it may.
     #[error("too many attributes and streams of one file")]
     AttrsFull,
+    /// EBUSY: the volume can't have the size asked for; the text says why.
+    #[error("can't resize: {0}")]
+    Resize(String),
 }
 
 impl From<std::io::Error> for FsError {

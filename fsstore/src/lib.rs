@@ -18,6 +18,7 @@ mod ops;
 mod read;
 mod record;
 mod replica;
+mod resize;
 mod seek;
 mod shared;
 mod snapshot;

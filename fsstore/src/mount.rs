@@ -1,6 +1,6 @@
 //! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
 
-use crate::blockmap::{DiffRuns, map_blocks_max, map_height};
+use crate::blockmap::{DiffRuns, map_height};
 use crate::cp::{Committed, TableChange};
 use crate::directory::NameHash;
 use crate::disk::Disk;
@@ -141,9 +141,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
     let snapshot_only = info.snapshot_only;
     Ok(Shared {
         uuid: info.uuid,
-        blocks: info.blocks,
-        data_blocks: info.data_blocks(),
-        map_blocks: map_blocks_max(info.blocks),
+        first_data: info.first_data(),
         inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
         tuning,
         log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),

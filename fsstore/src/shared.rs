@@ -3,6 +3,7 @@
 //! Lock order: `committed`, then `state`, then `walloc` or the log's own. Nobody waits for the disk under `state`,
 //! except to load a page that is not in memory.
 
+use crate::blockmap::map_blocks_max;
 use crate::cp::{Committed, TableChange};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
@@ -26,11 +27,8 @@ pub(crate) type Pins = Arc<Mutex<HashMap<SnapshotId, usize>>>;
 /// A mounted volume.
 pub(crate) struct Shared {
     pub(crate) uuid: Uuid,
-    pub(crate) blocks: u64,
-    /// Blocks for data and metadata.
-    pub(crate) data_blocks: u64,
-    /// Most blocks of the map that one CP can have to write.
-    pub(crate) map_blocks: u64,
+    /// First block behind the NVLOG.
+    pub(crate) first_data: u64,
     pub(crate) inodes_max: usize,
     pub(crate) tuning: Tuning,
     pub(crate) io: Arc<Io>,
@@ -144,13 +142,28 @@ impl Shared {
     /// Blocks that are neither in use nor spoken for by the next CP.
     pub(crate) fn spare_blocks(&self, st: &State) -> u64 {
         let spoken_for =
-            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64 + self.map_blocks + 16;
+            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64 + self.map_blocks() + 16;
         self.walloc.lock().free.saturating_sub(spoken_for)
     }
 
     /// Blocks kept back so that a full volume can still delete.
     pub(crate) fn delete_reserve(&self) -> u64 {
-        delete_reserve(self.data_blocks)
+        delete_reserve(self.data_blocks())
+    }
+
+    /// Blocks of the address space.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.io.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Blocks for data and metadata.
+    pub(crate) fn data_blocks(&self) -> u64 {
+        self.blocks() - self.first_data
+    }
+
+    /// Most blocks of the map that one CP can have to write.
+    fn map_blocks(&self) -> u64 {
+        map_blocks_max(self.blocks())
     }
 
     pub(crate) fn need_space(&self, st: &State, cost: u64, frees: bool) -> Result<()> {
@@ -173,7 +186,7 @@ impl Shared {
         let available = spare.saturating_sub(self.delete_reserve());
         let snapshot_only = self.snapshot_only.load(Ordering::Relaxed);
         StatFs {
-            total_bytes: self.data_blocks * BLOCK_SIZE_U64,
+            total_bytes: self.data_blocks() * BLOCK_SIZE_U64,
             free_bytes: free * BLOCK_SIZE_U64,
             available_bytes: available * BLOCK_SIZE_U64,
             snapshot_bytes: snapshot_only * BLOCK_SIZE_U64,

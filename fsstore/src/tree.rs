@@ -265,6 +265,19 @@ impl Tree {
         }
     }
 
+    /// The root that this tree would have if it were `height` tall (at least its own height).
+    pub(crate) fn root_at(&self, height: u8) -> Slot {
+        let mut root = self.root.clone();
+        for _ in self.height..height {
+            if !matches!(root, Slot::Hole) {
+                let mut slots: Box<[Slot; FANOUT]> = Box::new(std::array::from_fn(|_| Slot::Hole));
+                slots[0] = root;
+                root = Slot::Mem(Arc::new(Node::new(Body::Index(slots), Origin::Nothing, 0)));
+            }
+        }
+        root
+    }
+
     /// Forgets nodes that a CP has written: their blocks stand on disk.
     pub(crate) fn prune(&mut self) {
         prune_slot(&mut self.root);

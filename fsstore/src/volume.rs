@@ -186,7 +186,18 @@ impl Volume {
 
     /// Size of the address space in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.shared.blocks * BLOCK_SIZE_U64
+        self.shared.blocks() * BLOCK_SIZE_U64
+    }
+
+    /// Makes the address space `bytes` long, rounded down to whole blocks; durable when it returns. Operations go on
+    /// meanwhile. The NVLOG stays as it is. A volume can be made smaller if nothing that the live file system or a snapshot
+    /// uses stands behind the new end.
+    ///
+    /// # Errors
+    /// [`FsError::Resize`] that names what stands behind the new end, or where the size is out of range;
+    /// [`FsError::NoSpace`] if too little would be free; [`FsError::ReadOnly`], and the disk's.
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        self.shared.resize(bytes / BLOCK_SIZE_U64)
     }
 
     /// The fault that made the volume refuse changes, if any; [`FsError::ReadOnly`] after [`Volume::close`].
@@ -560,7 +571,7 @@ impl Volume {
     /// The disk's, and [`FsError::Invalid`] for blocks outside of the volume.
     pub fn read_raw(&self, start: Vbn, buf: &mut [u8]) -> Result<()> {
         let count = (buf.len() / BLOCK_SIZE) as u64;
-        let blocks = self.shared.blocks;
+        let blocks = self.shared.blocks();
         if !buf.len().is_multiple_of(BLOCK_SIZE) || start.0 > blocks || count > blocks - start.0 {
             return Err(FsError::Invalid);
         }

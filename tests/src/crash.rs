@@ -48,6 +48,8 @@ pub struct Run {
     snapshots: Vec<Kept>,
     /// Event at which a snapshot was begun, and its id, created or not.
     begun: Vec<(usize, SnapshotId)>,
+    /// Events before and after each resize, and the size that it left.
+    sizes: Vec<(usize, usize, u64)>,
     bytes: u64,
     seed: u64,
 }
@@ -78,6 +80,7 @@ impl Run {
             acknowledged: vec![(0, 1)],
             snapshots: Vec::new(),
             begun: Vec::new(),
+            sizes: vec![(0, 0, bytes)],
             bytes,
             seed,
         };
@@ -115,10 +118,25 @@ impl Run {
                 pair.volume.consistency_point().map_err(|e| format!("consistency_point: {e}"))?;
                 self.acknowledge();
             }
-            96 | 97 => self.snapshot(pair)?,
+            96 => self.resize(pair)?,
+            97 => self.snapshot(pair)?,
             _ => self.delete_snapshot(pair)?,
         }
         Ok(())
+    }
+
+    fn resize(&mut self, pair: &mut Pair) -> Result<(), Wrong> {
+        let begun = self.disk.events();
+        pair.resize()?;
+        self.sizes.push((begun, self.disk.events(), pair.volume.size_bytes()));
+        Ok(())
+    }
+
+    fn check_size(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
+        let done = self.sizes.iter().rposition(|(_, done, _)| *done <= cut).expect("the first is at event 0");
+        let mut possible = self.sizes[done..].iter().filter(|(begun, ..)| *begun <= cut);
+        let size = volume.size_bytes();
+        if possible.any(|(.., bytes)| *bytes == size) { Ok(()) } else { Err(format!("a size of {size}")) }
     }
 
     fn snapshot(&mut self, pair: &mut Pair) -> Result<(), Wrong> {
@@ -170,6 +188,7 @@ impl Run {
         let volume = open(disk.clone())?;
         let state = self.find_state(&volume, cuts.at())?;
         self.check_snapshot_list(&volume, cuts.at())?;
+        self.check_size(&volume, cuts.at())?;
         if go_on { self.go_on(disk, volume, state, cuts.at()) } else { Ok(()) }
     }
 

@@ -20,6 +20,8 @@ const BLOCK_U64: u64 = fsstore::BLOCK_SIZE_U64;
 #[derive(Clone, Default)]
 pub struct Image {
     blocks: BTreeMap<u64, Arc<[u8; BLOCK]>>,
+    /// Length in bytes, once it was on a disk.
+    len: Option<u64>,
 }
 
 impl Image {
@@ -95,6 +97,9 @@ enum Event {
         offset: u64,
         len: u64,
     },
+    SetLen {
+        bytes: u64,
+    },
     Flush,
     /// A flush of what was written in this range, and of nothing else.
     FlushRange {
@@ -138,7 +143,6 @@ impl BrokenFlush {
 
 /// The disk.
 pub struct SimDisk {
-    bytes: u64,
     state: Mutex<State>,
 }
 
@@ -151,7 +155,7 @@ struct State {
 
 impl std::fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SimDisk({} bytes, {} events)", self.bytes, self.events())
+        write!(f, "SimDisk({:?} bytes, {} events)", self.image().len, self.events())
     }
 }
 
@@ -161,10 +165,11 @@ impl SimDisk {
         SimDisk::from_image(Image::default(), bytes)
     }
 
-    /// A disk with this content, all of it durable.
-    pub fn from_image(image: Image, bytes: u64) -> Arc<SimDisk> {
+    /// A disk with this content, all of it durable; of `bytes` unless the image says how long it is.
+    pub fn from_image(mut image: Image, bytes: u64) -> Arc<SimDisk> {
+        image.len.get_or_insert(bytes);
         let state = State { base: image.clone(), now: image, events: Vec::new(), fail_from: None };
-        Arc::new(SimDisk { bytes, state: Mutex::new(state) })
+        Arc::new(SimDisk { state: Mutex::new(state) })
     }
 
     /// What is on the disk now, as its reader sees it.
@@ -192,11 +197,11 @@ impl SimDisk {
     /// Everything that happened since the disk was made (or last [settled](SimDisk::settle)).
     pub fn history(&self) -> History {
         let state = self.state.lock();
-        History { bytes: self.bytes, base: state.base.clone(), events: state.events.clone() }
+        History { base: state.base.clone(), events: state.events.clone() }
     }
 
     fn check_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        if offset.checked_add(len).is_none_or(|end| end > self.bytes) {
+        if offset.checked_add(len).is_none_or(|end| Some(end) > self.state.lock().now.len) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the disk"));
         }
         assert!(offset.is_multiple_of(BLOCK_U64) && len.is_multiple_of(BLOCK_U64), "not whole blocks");
@@ -219,6 +224,10 @@ impl Event {
         match self {
             Event::Write { offset, data } => image.write(data, *offset),
             Event::Discard { offset, len } => image.discard(*offset, *len),
+            Event::SetLen { bytes } => {
+                image.discard(*bytes, image.len.unwrap_or(0).saturating_sub(*bytes));
+                image.len = Some(*bytes);
+            }
             Event::Flush | Event::FlushRange { .. } => {}
         }
     }
@@ -279,11 +288,14 @@ impl fsstore::Disk for SimDisk {
         self.check_range(offset, len)?;
         self.push(Event::Discard { offset, len })
     }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.push(Event::SetLen { bytes })
+    }
 }
 
 /// The events of one run, from which every crash image can be made.
 pub struct History {
-    bytes: u64,
     base: Image,
     events: Vec<Event>,
 }
@@ -349,7 +361,7 @@ impl Cuts<'_> {
             Unflushed::Survive => self.pending.iter().for_each(|event| event.apply(&mut image)),
             Unflushed::Torn(seed) => self.tear(&mut image, seed),
         }
-        SimDisk::from_image(image, self.history.bytes)
+        SimDisk::from_image(image, 0)
     }
 
     fn tear(&self, image: &mut Image, seed: u64) {

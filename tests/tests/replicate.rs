@@ -122,7 +122,7 @@ fn interrupted(seed: u64) -> Result<(), Wrong> {
         pair.mutate()?;
     }
     let base = snapshot(&mut pair, "base")?;
-    let (disk, _) = copy(&pair.volume, &base, BYTES)?;
+    let (disk, _) = copy(&pair.volume, &base)?;
     for _ in 0..60 {
         pair.mutate()?;
     }
@@ -208,7 +208,7 @@ fn deletions(seed: u64) -> Result<(), Wrong> {
             return Err(format!("snapshots {known:?} here, {there:?} there"));
         }
         for (snapshot, model) in &pair.snapshots {
-            let (copied, _) = copy(&volume, snapshot, BYTES)?;
+            let (copied, _) = copy(&volume, snapshot)?;
             verify(&*open(copied)?, model)?;
         }
         // The accounts are right too: without snapshots, both have as much space.
@@ -253,7 +253,7 @@ fn few_changed_blocks_are_few_sent_blocks() {
         pair.run(&cx(1), Op::Write { file, offset: n << 20, data: mib.clone() }).unwrap().unwrap();
     }
     let mut base = snapshot(&mut pair, "base").unwrap();
-    let (disk, sent) = copy(&pair.volume, &base, bytes).unwrap();
+    let (disk, sent) = copy(&pair.volume, &base).unwrap();
     assert!(sent > 25_600);
     let replica = Replica::open(disk).unwrap();
     for changed in [1_u64, 10, 100] {

@@ -41,6 +41,8 @@ pub(crate) enum TableChange {
     Keep,
     Add { name: String, created: Time },
     Delete(SnapshotId),
+    /// Only puts it to other blocks.
+    Rewrite,
 }
 
 /// The state as it was when the CP froze it.
@@ -225,7 +227,7 @@ impl TableChange {
         image: ImageRoot,
     ) -> Result<Option<SnapEntry>> {
         match self {
-            TableChange::Keep => Ok(None),
+            TableChange::Keep | TableChange::Rewrite => Ok(None),
             TableChange::Add { name, created } => {
                 assert!(snaps.len() < SNAPSHOTS_MAX, "the caller checked the number of snapshots");
                 let id = info.next_snapshot;

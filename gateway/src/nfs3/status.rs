@@ -89,7 +89,7 @@ impl From<&FsError> for NfsStat3 {
             FsError::BadCookie => NfsStat3::BadCookie,
             FsError::NotSupported => NfsStat3::NotSupp,
             FsError::Io(_) | FsError::Corrupt { .. } => NfsStat3::Io,
-            FsError::Snapshot(_) | FsError::Format(_) => NfsStat3::ServerFault,
+            FsError::Snapshot(_) | FsError::Format(_) | FsError::Resize(_) => NfsStat3::ServerFault,
         }
     }
 }
