@@ -34,6 +34,10 @@ pub struct VolumePatch {
     pub junction: Option<String>,
     /// New export policy.
     pub policy: Option<String>,
+    /// New size of the address space in bytes. Refused while the vserver migrates, and where something stands behind a
+    /// smaller end.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
 }
 
 /// A volume as the API shows it.
@@ -68,12 +72,7 @@ impl Cluster {
     /// A bad or taken name or path, a size out of range, an unknown policy, a disk that fails.
     pub async fn create_volume(self: &Arc<Self>, vserver: &str, new: NewVolume) -> Result<VolumeView> {
         check_name("volume", &new.name)?;
-        if !(VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&new.size_bytes) {
-            return Err(ClusterError::Invalid(format!(
-                "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {}",
-                new.size_bytes
-            )));
-        }
+        check_size(new.size_bytes)?;
         let _guard = self.lock(vserver).await;
         self.record_to_change(vserver)?;
         self.need_served(vserver)?;
@@ -161,10 +160,10 @@ impl Cluster {
             .collect())
     }
 
-    /// Mounts a volume elsewhere or under another policy.
+    /// Mounts a volume elsewhere or under another policy, or changes its size.
     ///
     /// # Errors
-    /// A bad or taken path, an unknown policy.
+    /// A bad or taken path, an unknown policy, a size out of range or too small for what is in the volume.
     pub async fn modify_volume(
         self: &Arc<Self>,
         vserver: &str,
@@ -180,6 +179,13 @@ impl Cluster {
         }
         record.junction = patch.junction.unwrap_or(record.junction);
         let served = self.need_served(vserver)?;
+        let resize = match patch.size_bytes {
+            Some(bytes) => {
+                check_size(bytes)?;
+                Some((bytes, self.mounted(vserver, name)?))
+            }
+            None => None,
+        };
         let this = Arc::clone(self);
         blocking(move || {
             let mut mounts = served.mounts();
@@ -187,6 +193,10 @@ impl Cluster {
                 *mount = mounted_volume(&record, Arc::clone(&mount.volume));
             }
             let namespace = Namespace::build(mounts, now())?;
+            if let Some((bytes, volume)) = resize {
+                volume.resize(bytes)?;
+                record.size_bytes = volume.size_bytes();
+            }
             this.store.update(|tx| tx.put(&record))?;
             served.vserver.set_namespace(namespace);
             this.volume(&record.vserver, &record.name)
@@ -245,12 +255,22 @@ impl Cluster {
     }
 }
 
+fn check_size(bytes: u64) -> Result<()> {
+    if (VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    Err(ClusterError::Invalid(format!(
+        "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {bytes}"
+    )))
+}
+
 fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
     let space = volume.map(|volume| volume.statfs());
     VolumeView {
         name: record.name.clone(),
         uuid: record.uuid,
-        size_bytes: record.size_bytes,
+        // The volume knows best: a crash may have come between its resize and the record's.
+        size_bytes: volume.map_or(record.size_bytes, |volume| volume.size_bytes()),
         junction: record.junction.clone(),
         policy: record.policy.clone(),
         mounted: volume.is_some(),
