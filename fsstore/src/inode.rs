@@ -1,11 +1,13 @@
 //! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
 
+use crate::acl::Acl;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, Fbn, FileId, Generation, InodeNum};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
 use crate::op::{Attr, FileKind, PreAttr, Time};
 use crate::tree::Tree;
+use std::sync::Arc;
 
 /// Bytes of one inode in the inode file.
 pub(crate) const INODE_BYTES: usize = 256;
@@ -40,6 +42,10 @@ pub(crate) struct Inode {
     /// The hidden directory of its extended attributes and named streams; 0: none.
     pub(crate) attrs: InodeNum,
     pub(crate) hidden: Hidden,
+    /// The hidden file that its access control list is in; 0: none.
+    pub(crate) acl_file: InodeNum,
+    /// What is in there.
+    pub(crate) acl: Option<Arc<Acl>>,
 }
 
 /// Inodes that have no name in the namespace: they are parts of the file that `parent` says.
@@ -84,12 +90,14 @@ impl Inode {
             tree: Tree::EMPTY,
             attrs: InodeNum(0),
             hidden: Hidden::No,
+            acl_file: InodeNum(0),
+            acl: None,
         }
     }
 
     /// A stream as callers see it: with the owner and the mode of its file.
     pub(crate) fn with_rights_of(&self, file: &Inode) -> Inode {
-        Inode { mode: file.mode, uid: file.uid, gid: file.gid, ..self.clone() }
+        Inode { mode: file.mode, uid: file.uid, gid: file.gid, acl: file.acl.clone(), ..self.clone() }
     }
 
     pub(crate) fn id(&self) -> FileId {
@@ -155,6 +163,7 @@ impl Inode {
         out.pointer(root.ptr);
         out.u64(self.attrs.0);
         out.u8(self.hidden as u8);
+        out.u64(self.acl_file.0);
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -192,6 +201,7 @@ impl Inode {
             3 => Hidden::Stream,
             _ => return Err(FsError::Corrupt { ino, vbn: ptr.vbn }),
         };
+        inode.acl_file = InodeNum(input.u64());
         if kind != 0 && inode.kind.is_none() {
             return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
         }
@@ -202,7 +212,24 @@ impl Inode {
     /// Reads an inode from the committed inode file; `None` where there never was one.
     pub(crate) fn load(inofile: &Tree, io: &Io, ino: InodeNum) -> Result<Option<Inode>> {
         let (fbn, _) = place(ino);
-        inofile.page(io, fbn)?.map(|page| Inode::decode(ino, &page)).transpose()
+        let Some(page) = inofile.page(io, fbn)? else { return Ok(None) };
+        let mut inode = Inode::decode(ino, &page)?;
+        if inode.acl_file != InodeNum(0) {
+            inode.acl = Some(Arc::new(inode.load_acl(inofile, io)?));
+        }
+        Ok(Some(inode))
+    }
+
+    /// Its list, which is never changed without it: so both are in the same committed inode file.
+    fn load_acl(&self, inofile: &Tree, io: &Io) -> Result<Acl> {
+        let corrupt = || FsError::Corrupt { ino: self.ino, vbn: crate::ids::Vbn(0) };
+        let (fbn, _) = place(self.acl_file);
+        let page = inofile.page(io, fbn)?.ok_or_else(corrupt)?;
+        let file = Inode::decode(self.acl_file, &page)?;
+        let len = usize::try_from(file.size).unwrap_or(usize::MAX);
+        let page = file.tree.page(io, Fbn(0))?.ok_or_else(corrupt)?;
+        let ours = file.hidden == Hidden::Value && file.parent == self.ino;
+        page.get(..len).filter(|_| ours).and_then(Acl::decode).ok_or_else(corrupt)
     }
 }
 

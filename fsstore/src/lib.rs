@@ -1,6 +1,7 @@
 //! WAFL-like copy-on-write volumes. Knows no socket, no protocol, no async runtime, no wall clock.
 
 mod access;
+mod acl;
 mod blockmap;
 mod cp;
 mod directory;
@@ -28,6 +29,7 @@ mod volume;
 mod walloc;
 mod xattr;
 
+pub use acl::{ACES_MAX, Ace, AceFlags, AceKind, AceMask, AceWho, Acl};
 pub use disk::{Disk, FileDisk};
 pub use error::{FsError, Result};
 pub use ids::*;

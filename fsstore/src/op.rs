@@ -2,6 +2,7 @@
 //!
 //! [`Op`] holds every mutation. It is the API and, with the choices that the check made, the NVLOG record.
 
+use crate::acl::Acl;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, Lsn};
 use bytes::Bytes;
 
@@ -191,6 +192,9 @@ pub enum Op {
     MakeStream { file: FileId, name: Bytes, guarded: bool },
     /// Removes a named stream.
     RemoveStream { file: FileId, name: Bytes },
+    /// Sets the access control list, and the mode bits that follow from it; `None` takes it away. For the owner, and for
+    /// whom the list in force grants WRITE_ACL.
+    SetAcl { file: FileId, acl: Option<Acl> },
 }
 
 /// How SETXATTR treats a name that exists, or does not (RFC 8276 §8.4.3, setxattr(2)).

@@ -50,6 +50,19 @@ pub(crate) enum Act {
         file: InodeNum,
         name: Bytes,
     },
+    /// Sets or (empty) takes away an access control list.
+    SetAcl {
+        file: InodeNum,
+        acl: AclBlob,
+        mode: u32,
+    },
+}
+
+/// An encoded access control list, and the hidden file for it where there is none yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct AclBlob {
+    pub(crate) made: Option<FileId>,
+    pub(crate) bytes: Bytes,
 }
 
 /// An extended attribute's value, or a new stream. `name` is as in the attribute directory.
@@ -80,6 +93,8 @@ pub(crate) struct Make {
     pub(crate) size: u64,
     pub(crate) atime: Option<Time>,
     pub(crate) mtime: Option<Time>,
+    /// The list that it inherits.
+    pub(crate) acl: Option<AclBlob>,
 }
 
 /// Attributes as they are to be; what is `None` stays.
@@ -92,6 +107,8 @@ pub(crate) struct SetAttr {
     pub(crate) size: Option<u64>,
     pub(crate) atime: Option<Time>,
     pub(crate) mtime: Option<Time>,
+    /// The list as a new mode makes it.
+    pub(crate) acl: Option<AclBlob>,
 }
 
 /// Data for a file.
@@ -130,6 +147,18 @@ fn put_id(out: &mut Writer, id: FileId) {
 
 fn take_id(input: &mut Reader<'_>) -> FileId {
     FileId { ino: InodeNum(input.u64()), generation: Generation(input.u32()) }
+}
+
+fn put_acl(out: &mut Writer, acl: Option<&AclBlob>) {
+    out.u8(u8::from(acl.is_some()));
+    if let Some(acl) = acl {
+        put_option(out, acl.made, put_id);
+        out.bytes(&acl.bytes);
+    }
+}
+
+fn take_acl(input: &mut Reader<'_>) -> Option<AclBlob> {
+    take_option(input, |input| AclBlob { made: take_option(input, take_id), bytes: take_name(input) })
 }
 
 fn put_option<T: Copy>(out: &mut Writer, value: Option<T>, put: impl FnOnce(&mut Writer, T)) {
@@ -209,6 +238,7 @@ impl Act {
                 put_option(out, set.size, Writer::u64);
                 put_option(out, set.atime, put_time);
                 put_option(out, set.mtime, put_time);
+                put_acl(out, set.acl.as_ref());
             }
             Act::Write(write) => write.encode(out),
             Act::Punch { file, from, to, mode } => {
@@ -231,6 +261,12 @@ impl Act {
                 out.u8(22);
                 out.u64(file.0);
                 out.bytes(name);
+            }
+            Act::SetAcl { file, acl, mode } => {
+                out.u8(23);
+                out.u64(file.0);
+                put_acl(out, Some(acl));
+                out.u32(*mode);
             }
         }
     }
@@ -255,6 +291,7 @@ impl Act {
                 size: take_option(input, |input| input.u64()),
                 atime: take_option(input, take_time),
                 mtime: take_option(input, take_time),
+                acl: take_acl(input),
             }),
             6 => Act::Write(Write::decode(input)?),
             20 => {
@@ -269,6 +306,10 @@ impl Act {
                 Act::PutAttr(PutAttr { file, dir, made, name, value: there.then_some(value) })
             }
             22 => Act::DropAttr { file: InodeNum(input.u64()), name: take_name(input) },
+            23 => {
+                let (file, acl) = (InodeNum(input.u64()), take_acl(input)?);
+                Act::SetAcl { file, acl, mode: input.u32() }
+            }
             _ => return None,
         })
     }
@@ -291,6 +332,7 @@ impl Make {
         out.u64(self.size);
         put_option(out, self.atime, put_time);
         put_option(out, self.mtime, put_time);
+        put_acl(out, self.acl.as_ref());
     }
 
     fn decode(input: &mut Reader<'_>) -> Option<Make> {
@@ -307,6 +349,7 @@ impl Make {
             size: input.u64(),
             atime: take_option(input, take_time),
             mtime: take_option(input, take_time),
+            acl: take_acl(input),
         })
     }
 }
@@ -389,6 +432,7 @@ mod tests {
             size: 1,
             atime: None,
             mtime: Some(Time { secs: 1, nanos: 2 }),
+            acl: Some(AclBlob { made: Some(id), bytes: Bytes::from_static(b"acl") }),
         }));
         round_trip(Act::Rename {
             from_dir: InodeNum(2),

@@ -144,6 +144,10 @@ impl State {
             }
             self.free_one(io, attrs)?;
         }
+        let acl = self.load(io, ino)?.acl_file;
+        if acl != InodeNum(0) {
+            self.free_one(io, acl)?;
+        }
         self.free_one(io, ino)
     }
 

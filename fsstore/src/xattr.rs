@@ -13,6 +13,7 @@
 //! | `:` name | the stream name |
 
 use crate::access::{R, STICKY, W, need};
+use crate::acl::Acl;
 use crate::directory;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Cookie, Fbn, FileId, InodeNum};
@@ -200,6 +201,15 @@ impl Volume {
             Some(dir) => st.attr_entries(&self.shared.io, dir.ino),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The access control list in force: the stored one, or the one that says what the mode does.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
+    pub fn acl(&self, file: FileId) -> Result<Acl> {
+        let inode = self.shared.inode(file)?;
+        Ok(inode.acl.as_deref().cloned().unwrap_or_else(|| Acl::from_mode(inode.mode, inode.is_dir())))
     }
 
     /// A named stream. Like LOOKUP, it needs no right to the file itself.

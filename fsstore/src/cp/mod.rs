@@ -39,7 +39,10 @@ pub(crate) struct Committed {
 /// What a CP is to do to the snapshot table.
 pub(crate) enum TableChange {
     Keep,
-    Add { name: String, created: Time },
+    Add {
+        name: String,
+        created: Time,
+    },
     Delete(SnapshotId),
     /// Only puts it to other blocks.
     Rewrite,

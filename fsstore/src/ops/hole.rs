@@ -61,6 +61,7 @@ pub(super) fn allocate(
         size: Some(end),
         atime: None,
         mtime: None,
+        acl: None,
     };
     Ok(Plan::of((len > 0 && end > inode.size).then_some(Act::SetAttr(grow)), Seen::old(&inode)))
 }

@@ -2,6 +2,7 @@
 //!
 //! `plan` changes nothing. `apply` decides nothing: after a crash, replay gives exactly the same.
 
+mod acl;
 mod hole;
 mod make;
 mod remove;
@@ -84,6 +85,7 @@ pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Optio
         Op::RemoveXattr { file, name } => xattr::remove(st, io, cx, *file, name),
         Op::MakeStream { file, name, guarded } => xattr::make_stream(st, io, cx, *file, name, *guarded),
         Op::RemoveStream { file, name } => xattr::remove_stream(st, io, cx, *file, name),
+        Op::SetAcl { file, acl } => acl::set(st, io, cx, *file, acl.as_ref()),
     }
 }
 
@@ -102,6 +104,7 @@ pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
         Act::Punch { file, from, to, mode } => hole::apply(st, io, now, *file, *from..*to, *mode)?,
         Act::PutAttr(put) => xattr::apply(st, io, now, put)?,
         Act::DropAttr { file, name } => xattr::apply_drop(st, io, now, *file, name)?,
+        Act::SetAcl { file, acl, mode } => acl::apply(st, io, now, *file, acl, *mode)?,
     }
     st.lsn = record.lsn;
     Ok(())

@@ -1,7 +1,7 @@
 //! SETATTR.
 
 use super::hole::zero;
-use super::{Plan, Seen};
+use super::{Plan, Seen, acl};
 use crate::access::{SETGID, W, need, need_or_owner, without_setid};
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
@@ -43,9 +43,15 @@ pub(super) fn plan(
         SetTime::Now => Some(cx.now),
         SetTime::To(time) => Some(time),
     };
+    let mode = new_mode(cx, &inode, attrs, chown, resize);
+    let acl = match (&inode.acl, attrs.mode.and(mode)) {
+        (Some(acl), Some(mode)) => Some(acl::blob(&acl.with_mode(mode, inode.is_dir()))?),
+        _ => None,
+    };
     let set = SetAttr {
         file: inode.ino,
-        mode: new_mode(cx, &inode, attrs, chown, resize),
+        acl,
+        mode,
         uid: attrs.uid,
         gid: attrs.gid,
         size: attrs.size,
@@ -109,6 +115,9 @@ fn new_mode(cx: &Context, inode: &Inode, attrs: &SetAttrs, chown: bool, resize: 
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result<()> {
+    if let Some(blob) = &set.acl {
+        acl::put(st, io, now, set.file, blob)?;
+    }
     st.edit(io, set.file, |inode, edit| {
         let time = inode.stamp(now);
         inode.ctime = time;

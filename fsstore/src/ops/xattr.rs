@@ -111,7 +111,7 @@ pub(super) fn remove_stream(
     Ok(plan)
 }
 
-fn hidden(id: FileId, file: InodeNum, now: Time, what: Hidden) -> Inode {
+pub(super) fn hidden(id: FileId, file: InodeNum, now: Time, what: Hidden) -> Inode {
     let mut inode = Inode::new(id.ino, id.generation);
     let dir = what == Hidden::AttrDir;
     inode.kind = Some(if dir { FileKind::Dir } else { FileKind::File });
