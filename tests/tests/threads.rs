@@ -159,7 +159,7 @@ fn keep_snapshots(volume: &Arc<Volume>, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         number += 1;
         let snapshot = volume.snapshot_create(&format!("s{number}"), now().now).unwrap();
-        let (copied, _) = copy(volume, &snapshot, BYTES).unwrap();
+        let (copied, _) = copy(volume, &snapshot).unwrap();
         let copied = Volume::open(copied, busy()).unwrap();
         // Every block has its checksum: reading all of it is a check of all of it.
         dump(&copied).unwrap();
