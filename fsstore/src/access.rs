@@ -1,5 +1,6 @@
 //! POSIX permission checks by mode bits, as Linux servers do them.
 
+use crate::acl::{AceMask, Acl, mask_of};
 use crate::error::{FsError, Result};
 use crate::inode::Inode;
 use crate::op::{Access, Context, FileKind, NAME_MAX};
@@ -19,6 +20,9 @@ pub(crate) fn may(cx: &Context, inode: &Inode, want: u32) -> bool {
     if cx.uid == 0 {
         // Root may all, but executes only what somebody may execute.
         return want & X == 0 || inode.is_dir() || inode.mode & 0o111 != 0;
+    }
+    if let Some(acl) = &inode.acl {
+        return acl.grants(cx, inode.uid, inode.gid, mask_of(want, inode.is_dir()));
     }
     let shift = if cx.uid == inode.uid {
         6
@@ -40,9 +44,23 @@ pub(crate) fn need_or_owner(cx: &Context, inode: &Inode, want: u32) -> Result<()
     if cx.uid == inode.uid { Ok(()) } else { need(cx, inode, want) }
 }
 
+/// Whether the caller may change who may what: the owner, and whom a list says so of.
+pub(crate) fn may_set_acl(cx: &Context, inode: &Inode) -> bool {
+    let by_acl = |acl: &Acl| acl.grants(cx, inode.uid, inode.gid, AceMask::WRITE_ACL);
+    cx.uid == 0 || cx.uid == inode.uid || inode.acl.as_deref().is_some_and(by_acl)
+}
+
 /// Whether the caller may take `victim`'s name out of `dir`.
 pub(crate) fn need_delete(cx: &Context, dir: &Inode, victim: &Inode) -> Result<()> {
-    need(cx, dir, W | X)?;
+    // With lists, DELETE of the file or DELETE_CHILD of the directory is enough (RFC 8881 §6.2.1.3.2).
+    let by_acl = |inode: &Inode, bit: u32| {
+        inode.acl.as_ref().is_some_and(|acl| acl.grants(cx, inode.uid, inode.gid, bit))
+    };
+    if by_acl(victim, AceMask::DELETE) || by_acl(dir, AceMask::DELETE_CHILD) {
+        need(cx, dir, X)?;
+    } else {
+        need(cx, dir, W | X)?;
+    }
     let sticky = dir.mode & STICKY != 0;
     if sticky && cx.uid != 0 && cx.uid != victim.uid && cx.uid != dir.uid {
         Err(FsError::Perm)

@@ -18,7 +18,7 @@ pub(crate) const WORDS: usize = 512;
 /// The bits of one map page.
 pub(crate) type Bits = [u64; WORDS];
 
-/// Height of the map's tree for a volume of `blocks`; it never changes.
+/// Height of the map's tree for a new volume of `blocks`; it grows with the first use of a block that it does not cover.
 pub(crate) fn map_height(blocks: u64) -> u8 {
     let mut height = 0;
     let mut covered = MAP_BLOCKS_PER_PAGE;
@@ -51,7 +51,7 @@ pub(crate) fn place(vbn: Vbn) -> (Fbn, u64) {
 /// [`FsError::Corrupt`] for a block that is not there, or whose bit is as it shall be already: two places point to it.
 pub(crate) fn mark(map: &mut Tree, edit: &mut Edit<'_>, vbn: Vbn, used: bool) -> Result<()> {
     let corrupt = FsError::Corrupt { ino: InodeNum(0), vbn };
-    if vbn.0 >= edit.io.blocks {
+    if vbn.0 >= edit.io.blocks() {
         return Err(corrupt);
     }
     let (fbn, bit) = place(vbn);
@@ -99,8 +99,9 @@ pub(crate) struct DiffRuns {
 
 impl DiffRuns {
     pub(crate) fn new(io: Arc<Io>, wanted: &[Tree], without: &[Tree]) -> Result<DiffRuns> {
-        let height = wanted.first().map_or(0, |tree| tree.height);
-        let roots = |trees: &[Tree]| trees.iter().map(|tree| tree.root.clone()).collect::<Vec<_>>();
+        // Maps from before the volume grew may be lower.
+        let height = wanted.iter().chain(without).map(|tree| tree.height).max().unwrap_or(0);
+        let roots = |trees: &[Tree]| trees.iter().map(|tree| tree.root_at(height)).collect::<Vec<_>>();
         let mut leaves = Vec::new();
         collect(&io, height, 0, roots(wanted), roots(without), &mut leaves)?;
         Ok(DiffRuns { io, leaves: leaves.into_iter(), ready: VecDeque::new() })

@@ -5,8 +5,9 @@ use crate::directory;
 use crate::error::{FsError, Result};
 use crate::ids::{Cookie, FileId, SnapshotId};
 use crate::inode::Inode;
-use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone};
+use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone, SeekWhat};
 use crate::read;
+use crate::seek;
 use crate::snapdir::SNAPSHOT_DIR;
 use crate::volume::Volume;
 use bytes::Bytes;
@@ -83,17 +84,22 @@ impl Volume {
     /// [`FsError::Corrupt`] for a block that is not what was written.
     pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
         self.shared.view(file, |inode| {
-            match inode.kind {
-                Some(FileKind::File) => {}
-                Some(FileKind::Dir) => return Err(FsError::IsDir),
-                _ => return Err(FsError::Invalid),
-            }
-            if !may(cx, inode, X) {
-                need_or_owner(cx, inode, R)?;
-            }
+            check_read(cx, inode)?;
             let data = read::read(inode, &self.shared.io, offset, len)?;
             let eof = offset.saturating_add(data.len() as u64) >= inode.size;
             Ok(ReadDone { data, eof, attr: inode.attr() })
+        })
+    }
+
+    /// Where data or a hole begins, at or after byte `offset` (lseek's SEEK_DATA and SEEK_HOLE, RFC 7862 §15.11 SEEK).
+    /// `None` if `offset` is not before the end of the file, or no data follows. Who may read the file may ask.
+    ///
+    /// # Errors
+    /// As those of [`Volume::read`].
+    pub fn seek(&self, cx: &Context, file: FileId, offset: u64, what: SeekWhat) -> Result<Option<u64>> {
+        self.shared.view(file, |inode| {
+            check_read(cx, inode)?;
+            seek::seek(inode, &self.shared.io, offset, what)
         })
     }
 
@@ -192,4 +198,14 @@ impl Volume {
         }
         self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())
     }
+}
+
+/// Whether the caller may read what the file holds.
+fn check_read(cx: &Context, inode: &Inode) -> Result<()> {
+    match inode.kind {
+        Some(FileKind::File) => {}
+        Some(FileKind::Dir) => return Err(FsError::IsDir),
+        _ => return Err(FsError::Invalid),
+    }
+    if may(cx, inode, X) { Ok(()) } else { need_or_owner(cx, inode, R) }
 }

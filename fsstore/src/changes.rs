@@ -6,7 +6,7 @@ use crate::directory::{self, entries_of};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{BLOCK_SIZE_U64, FileId, InodeNum, SnapshotId};
-use crate::inode::{INODE_BYTES, INODES_PER_PAGE, Inode, place};
+use crate::inode::{Hidden, INODE_BYTES, INODES_PER_PAGE, Inode, place};
 use crate::io::Io;
 use crate::layout::{BlockPtr, Page};
 use crate::op::{FileKind, ROOT};
@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::snapshot::Pinned;
 use crate::tree::Tree;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub enum ChangeKind {
     Renamed,
     /// Other content.
     Modified,
-    /// The same content with another mode, owner, group or time.
+    /// The same content with another mode, owner, group or time, other extended attributes, streams or access control list.
     Attributes,
 }
 
@@ -161,17 +161,35 @@ impl Shared {
         let (older, newer) = (self.snap(base)?, self.snap(to)?);
         let (mut old, mut new) = (Image::new(io, older.clone()), Image::new(io, newer.clone()));
         let mut names: BTreeMap<(InodeNum, u32), Names> = BTreeMap::new();
+        // Files whose extended attributes, streams or access control lists changed; and those that were told already.
+        let (mut touched, mut told) = (BTreeSet::new(), BTreeSet::new());
         let mut stopped = false;
         each_changed_inode(io, &older, &newer, &mut |was, is| {
+            let hidden =
+                |inode: &Option<Inode>| inode.as_ref().is_some_and(|inode| inode.hidden != Hidden::No);
+            if hidden(&was) || hidden(&is) {
+                touched.extend(was.iter().chain(&is).filter(|i| i.hidden != Hidden::No).map(|i| i.parent));
+            }
+            let was = was.filter(|inode| inode.hidden == Hidden::No);
+            let is = is.filter(|inode| inode.hidden == Hidden::No);
             let same = matches!((&was, &is), (Some(a), Some(b)) if a.generation == b.generation);
             dir_names(io, was.as_ref(), is.as_ref(), &mut names)?;
             if let (true, Some(was), Some(is)) = (same && !stopped, was, is)
                 && let Some(change) = content_change(io, &was, &is, &mut new)?
             {
+                told.insert(change.file.ino);
                 stopped = visit(change).is_break();
             }
             Ok(())
         })?;
+        for ino in touched.difference(&told) {
+            if stopped {
+                break;
+            }
+            if let Some(change) = attributes_of(&old, &mut new, *ino)? {
+                stopped = visit(change).is_break();
+            }
+        }
         for ((ino, generation), names) in names {
             if stopped {
                 break;
@@ -279,6 +297,23 @@ fn content_change(io: &Io, was: &Inode, is: &Inode, new: &mut Image<'_>) -> Resu
         kind: is.kind.unwrap_or(FileKind::File),
         size: is.size,
         ranges,
+    }))
+}
+
+/// A change of what is hidden behind a file that both snapshots have.
+fn attributes_of(old: &Image<'_>, new: &mut Image<'_>, ino: InodeNum) -> Result<Option<PathChange>> {
+    let (Some(was), Some(is)) = (old.inode(ino)?, new.inode(ino)?) else { return Ok(None) };
+    if was.generation != is.generation {
+        return Ok(None);
+    }
+    Ok(Some(PathChange {
+        change: ChangeKind::Attributes,
+        path: new.path_of(&is)?,
+        from: None,
+        file: is.id().within(SnapshotId::ACTIVE),
+        kind: is.kind.unwrap_or(FileKind::File),
+        size: is.size,
+        ranges: Vec::new(),
     }))
 }
 

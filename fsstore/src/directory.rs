@@ -170,7 +170,7 @@ pub(crate) fn scan(
     visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
 ) -> Result<bool> {
     // In a sound tree a scan sees each page once. Pages that lead to one another in circles must not hold it up.
-    let mut pages_left = pages_max(dir).min(io.blocks).max(1);
+    let mut pages_left = pages_max(dir).min(io.blocks()).max(1);
     Ok(scan_page(dir, io, Fbn(0), 0, &mut pages_left, after, visit)?.is_continue())
 }
 

@@ -27,4 +27,12 @@ pub trait Disk: Send + Sync {
     }
     /// Gives the range back to the host; it may read as zeros or as what it was.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes the disk `bytes` long; what is added reads as zeros. Durable after a [`flush`](Disk::flush), as a write is.
+    ///
+    /// # Errors
+    /// `Unsupported` for a disk whose length is fixed.
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this disk can't change its size"))
+    }
 }

@@ -74,6 +74,12 @@ pub enum FsError {
     /// Not a volume, a volume of another format version, or one that is damaged beyond opening.
     #[error("not a usable volume: {0}")]
     Format(String),
+    /// ENOSPC of setxattr(2): the file has as many attributes and streams as it may.
+    #[error("too many attributes and streams of one file")]
+    AttrsFull,
+    /// EBUSY: the volume can't have the size asked for; the text says why.
+    #[error("can't resize: {0}")]
+    Resize(String),
 }
 
 impl From<std::io::Error> for FsError {

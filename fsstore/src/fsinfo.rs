@@ -9,6 +9,7 @@ use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, SnapshotId};
 use crate::io::Io;
 use crate::layout::{FSINFO_BLOCKS, ImageRoot, Page, Reader, TreeRoot, Writer, checksum, zero_page};
 use crate::op::Time;
+use crate::resize::BLOCKS_MAX;
 use crate::tree::Tree;
 use uuid::Uuid;
 
@@ -163,7 +164,8 @@ impl FsInfo {
             && info.log_half_blocks < 1 << 32
             && info.blocks < 1 << 50
             && info.blocks > info.first_data()
-            && info.image.map.height <= map_height(info.blocks)
+            // A volume that has shrunk keeps the map that it had.
+            && info.image.map.height <= map_height(BLOCKS_MAX)
             // Numbers that count up are far from their ends.
             && [info.serial, info.log_seq, info.image.cp.0, info.image.lsn.0].iter().all(|n| *n < 1 << 62)
             && [info.image.next_ino.0, info.next_snapshot.0, info.image.allocated_total].iter().all(|n| *n < 1 << 62)

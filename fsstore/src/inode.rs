@@ -1,11 +1,13 @@
 //! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
 
+use crate::acl::Acl;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, SnapshotId};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
 use crate::op::{Attr, FILE_SIZE_MAX, FileKind, PreAttr, SYMLINK_MAX, Time};
 use crate::tree::Tree;
+use std::sync::Arc;
 
 /// Bytes of one inode in the inode file.
 pub(crate) const INODE_BYTES: usize = 256;
@@ -41,6 +43,26 @@ pub(crate) struct Inode {
     /// Next in the chain of free inodes.
     pub(crate) next_free: InodeNum,
     pub(crate) tree: Tree,
+    /// The hidden directory of its extended attributes and named streams; 0: none.
+    pub(crate) attrs: InodeNum,
+    pub(crate) hidden: Hidden,
+    /// The hidden file that its access control list is in; 0: none.
+    pub(crate) acl_file: InodeNum,
+    /// What is in there.
+    pub(crate) acl: Option<Arc<Acl>>,
+}
+
+/// Inodes that have no name in the namespace: they are parts of the file that `parent` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hidden {
+    /// An ordinary file.
+    No,
+    /// The directory of a file's attributes and streams.
+    AttrDir,
+    /// The value of an extended attribute.
+    Value,
+    /// A named stream: the only one that has a `FileId` for callers.
+    Stream,
 }
 
 /// Page of the inode file, and byte in it, of an inode.
@@ -72,7 +94,16 @@ impl Inode {
             entries: 0,
             next_free: InodeNum(0),
             tree: Tree::EMPTY,
+            attrs: InodeNum(0),
+            hidden: Hidden::No,
+            acl_file: InodeNum(0),
+            acl: None,
         }
+    }
+
+    /// A stream as callers see it: with the owner and the mode of its file.
+    pub(crate) fn with_rights_of(&self, file: &Inode) -> Inode {
+        Inode { mode: file.mode, uid: file.uid, gid: file.gid, acl: file.acl.clone(), ..self.clone() }
     }
 
     pub(crate) fn id(&self) -> FileId {
@@ -141,6 +172,9 @@ impl Inode {
         out.u64(self.next_free.0);
         out.pointer(root.ptr);
         out.u64(self.name_key.0);
+        out.u64(self.attrs.0);
+        out.u8(self.hidden as u8);
+        out.u64(self.acl_file.0);
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -171,6 +205,15 @@ impl Inode {
         inode.next_free = InodeNum(input.u64());
         let ptr = input.pointer();
         inode.name_key = Cookie(input.u64());
+        inode.attrs = InodeNum(input.u64());
+        inode.hidden = match input.u8() {
+            0 => Hidden::No,
+            1 => Hidden::AttrDir,
+            2 => Hidden::Value,
+            3 => Hidden::Stream,
+            _ => return Err(FsError::Corrupt { ino, vbn: ptr.vbn }),
+        };
+        inode.acl_file = InodeNum(input.u64());
         // A link's target is read in one piece.
         let size_max = if inode.kind == Some(FileKind::Symlink) { SYMLINK_MAX as u64 } else { FILE_SIZE_MAX };
         if (kind != 0 && inode.kind.is_none()) || inode.size > size_max {
@@ -183,7 +226,24 @@ impl Inode {
     /// Reads an inode from the committed inode file; `None` where there never was one.
     pub(crate) fn load(inofile: &Tree, io: &Io, ino: InodeNum) -> Result<Option<Inode>> {
         let (fbn, _) = place(ino);
-        inofile.page(io, fbn)?.map(|page| Inode::decode(ino, &page)).transpose()
+        let Some(page) = inofile.page(io, fbn)? else { return Ok(None) };
+        let mut inode = Inode::decode(ino, &page)?;
+        if inode.acl_file != InodeNum(0) {
+            inode.acl = Some(Arc::new(inode.load_acl(inofile, io)?));
+        }
+        Ok(Some(inode))
+    }
+
+    /// Its list, which is never changed without it: so both are in the same committed inode file.
+    fn load_acl(&self, inofile: &Tree, io: &Io) -> Result<Acl> {
+        let corrupt = || FsError::Corrupt { ino: self.ino, vbn: crate::ids::Vbn(0) };
+        let (fbn, _) = place(self.acl_file);
+        let page = inofile.page(io, fbn)?.ok_or_else(corrupt)?;
+        let file = Inode::decode(self.acl_file, &page)?;
+        let len = usize::try_from(file.size).unwrap_or(usize::MAX);
+        let page = file.tree.page(io, Fbn(0))?.ok_or_else(corrupt)?;
+        let ours = file.hidden == Hidden::Value && file.parent == self.ino;
+        page.get(..len).filter(|_| ours).and_then(Acl::decode).ok_or_else(corrupt)
     }
 }
 

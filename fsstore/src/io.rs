@@ -10,19 +10,25 @@ use crate::layout::{BlockPtr, Page, checksum, zero_page};
 use quick_cache::sync::Cache;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The disk of one volume with its page cache.
 pub(crate) struct Io {
     pub(crate) disk: Arc<dyn Disk>,
     cache: Cache<BlockPtr, Arc<Page>>,
     /// Blocks of the address space: a pointer past it is corrupt.
-    pub(crate) blocks: u64,
+    pub(crate) blocks: AtomicU64,
 }
 
 impl Io {
     pub(crate) fn new(disk: Arc<dyn Disk>, blocks: u64, cache_bytes: u64) -> Self {
         let pages = usize::try_from(cache_bytes / BLOCK_SIZE_U64).unwrap_or(usize::MAX).max(64);
-        Io { disk, cache: Cache::new(pages), blocks }
+        Io { disk, cache: Cache::new(pages), blocks: AtomicU64::new(blocks) }
+    }
+
+    /// Blocks of the address space.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// The metadata page at `ptr`, verified.
@@ -50,7 +56,8 @@ impl Io {
     /// Reads `sums.len()` neighbouring blocks into `buf` and verifies each.
     pub(crate) fn read_run(&self, start: Vbn, buf: &mut [u8], sums: &[u64], ino: InodeNum) -> Result<()> {
         let count = sums.len() as u64;
-        if start.0 >= self.blocks || count > self.blocks - start.0 {
+        let blocks = self.blocks();
+        if start.0 >= blocks || count > blocks - start.0 {
             return Err(FsError::Corrupt { ino, vbn: start });
         }
         self.disk.read_at(buf, start.0 * BLOCK_SIZE_U64)?;

@@ -1,6 +1,7 @@
 //! WAFL-like copy-on-write volumes. Knows no socket, no protocol, no async runtime, no wall clock.
 
 mod access;
+mod acl;
 mod blockmap;
 mod browse;
 mod changes;
@@ -24,6 +25,8 @@ mod ops;
 mod read;
 mod record;
 mod replica;
+mod resize;
+mod seek;
 mod shared;
 mod snapdir;
 mod snapshot;
@@ -31,7 +34,9 @@ mod state;
 mod tree;
 mod volume;
 mod walloc;
+mod xattr;
 
+pub use acl::{ACES_MAX, Ace, AceFlags, AceKind, AceMask, AceWho, Acl};
 pub use changes::{ChangeKind, PathChange};
 pub use check::*;
 pub use disk::{Disk, FileDisk, NotBlank};
@@ -41,3 +46,4 @@ pub use op::*;
 pub use replica::Replica;
 pub use snapdir::{SNAPSHOT_DIR, SnapshotDir, root_of};
 pub use volume::*;
+pub use xattr::Stream;

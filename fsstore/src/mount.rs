@@ -1,7 +1,6 @@
 //! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
 
-use crate::blockmap::{DiffRuns, map_blocks_max, map_height};
-use crate::cp::sharing::refs_blocks_max;
+use crate::blockmap::{DiffRuns, map_height};
 use crate::cp::{Committed, TableChange};
 use crate::directory::NameHash;
 use crate::disk::Disk;
@@ -21,6 +20,7 @@ use crate::state::State;
 use crate::tree::{Ledger, Slot, Tree};
 use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
 use crate::walloc::Walloc;
+use crate::xattr::attrs_max;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -145,14 +145,12 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         generation_floor: image.generation_floor,
         sharing: !image.refs.ptr.is_hole(),
         snaps: snaps.clone(),
+        attrs_max: attrs_max(info.data_blocks()),
     };
     let snapshot_only = info.snapshot_only;
     Ok(Shared {
         uuid: info.uuid,
-        blocks: info.blocks,
-        data_blocks: info.data_blocks(),
-        map_blocks: map_blocks_max(info.blocks),
-        refs_blocks: refs_blocks_max(info.blocks),
+        first_data: info.first_data(),
         inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
         tuning,
         log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),

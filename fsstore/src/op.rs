@@ -2,6 +2,7 @@
 //!
 //! [`Op`] holds every mutation. It is the API and, with the choices that the check made, the NVLOG record.
 
+use crate::acl::Acl;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, Lsn};
 use bytes::Bytes;
 
@@ -181,6 +182,54 @@ pub enum Op {
     /// Makes `to` what the file `from`, of at most [`CLONE_MAX`] bytes, is: content (its blocks are shared), size, mode, owner
     /// and times. With `from` in a snapshot, this restores a file. Only the owner and root may.
     CloneFile { from: FileId, to: FileId },
+    /// Makes a hole (RFC 7862 §15.4 DEALLOCATE; `FALLOC_FL_PUNCH_HOLE`): the bytes read as zeros, whole blocks become
+    /// free, the size stays. What is behind the end of the file is left out.
+    Deallocate { file: FileId, offset: u64, len: u64 },
+    /// Makes sure that the range is part of the file (RFC 7862 §15.1 ALLOCATE; `fallocate`), raising the size if it has
+    /// to. Every write of a copy-on-write volume takes a new block, so nothing can be set aside for the range: it is
+    /// only checked that the volume has room for its holes now ([`FsError::NoSpace`](crate::FsError::NoSpace)).
+    Allocate { file: FileId, offset: u64, len: u64 },
+    /// Sets an extended attribute, as setxattr(2): the name with its namespace (`user.`, `trusted.`, `security.`,
+    /// `system.`), at most 255 bytes; the value at most [`XATTR_VALUE_MAX`] bytes.
+    SetXattr { file: FileId, name: Bytes, value: Bytes, how: XattrHow },
+    /// Removes an extended attribute.
+    RemoveXattr { file: FileId, name: Bytes },
+    /// Makes a named stream of a file or directory, or opens the one that is there unless `guarded`. Its `FileId` is in
+    /// the outcome; it is read, written and truncated like a file, under the rights of the file that it is of.
+    MakeStream { file: FileId, name: Bytes, guarded: bool },
+    /// Removes a named stream.
+    RemoveStream { file: FileId, name: Bytes },
+    /// Sets the access control list, and the mode bits that follow from it; `None` takes it away. For the owner, and for
+    /// whom the list in force grants WRITE_ACL.
+    SetAcl { file: FileId, acl: Option<Acl> },
+}
+
+/// How SETXATTR treats a name that exists, or does not (RFC 8276 §8.4.3, setxattr(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum XattrHow {
+    /// Make or replace.
+    Either,
+    /// Fail with [`FsError::Exists`](crate::FsError::Exists) if it is there.
+    Create,
+    /// Fail with [`FsError::NotFound`](crate::FsError::NotFound) if it is not.
+    Replace,
+}
+
+/// Most bytes in the value of an extended attribute.
+pub const XATTR_VALUE_MAX: usize = 64 << 10;
+/// Most extended attributes and named streams of one file, together; in a volume below 1 GiB in proportion, so that a full
+/// volume can still remove the file. More fail with [`FsError::AttrsFull`](crate::FsError::AttrsFull).
+pub const ATTRS_MAX: u64 = 1024;
+/// Longest name of a named stream, in bytes.
+pub const STREAM_NAME_MAX: usize = 254;
+
+/// What [`Volume::seek`](crate::Volume::seek) looks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeekWhat {
+    /// Bytes that are in a block (`SEEK_DATA`); they may be zeros.
+    Data,
+    /// Bytes that are in none (`SEEK_HOLE`); every file ends with a hole that has no length.
+    Hole,
 }
 
 /// Most bytes in one [`Op::CloneRange`].

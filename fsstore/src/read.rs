@@ -41,7 +41,6 @@ pub(crate) fn read(inode: &Inode, io: &Io, offset: u64, len: usize) -> Result<By
     inode.tree.for_range(io, Fbn(first), blocks, &mut |fbn, found| {
         let at = usize::try_from(fbn.0 - first).unwrap_or(0) * BLOCK_SIZE;
         match found {
-            Found::Hole => {}
             Found::Page(page) => buf[at..at + BLOCK_SIZE].copy_from_slice(&page[..]),
             Found::Disk(ptr) => {
                 let follows = Some(ptr.vbn.0) == run.start.0.checked_add(run.sums.len() as u64)

@@ -38,6 +38,45 @@ pub(crate) enum Act {
     SetAttr(SetAttr),
     Write(Write),
     Share(Share),
+    /// Makes the bytes from `from` up to `to` a hole; `mode` as in [`Write`].
+    Punch {
+        file: InodeNum,
+        from: u64,
+        to: u64,
+        mode: Option<u32>,
+    },
+    PutAttr(PutAttr),
+    /// Takes away an attribute or stream; with the last one, the attribute directory.
+    DropAttr {
+        file: InodeNum,
+        name: Bytes,
+    },
+    /// Sets or (empty) takes away an access control list.
+    SetAcl {
+        file: InodeNum,
+        acl: AclBlob,
+        mode: u32,
+    },
+}
+
+/// An encoded access control list, and the hidden file for it where there is none yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct AclBlob {
+    pub(crate) made: Option<FileId>,
+    pub(crate) bytes: Bytes,
+}
+
+/// An extended attribute's value, or a new stream. `name` is as in the attribute directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PutAttr {
+    pub(crate) file: InodeNum,
+    /// The attribute directory, where the file has none yet.
+    pub(crate) dir: Option<FileId>,
+    /// The hidden file, where the name is new.
+    pub(crate) made: Option<FileId>,
+    pub(crate) name: Bytes,
+    /// What it holds; a new stream is empty.
+    pub(crate) value: Option<Bytes>,
 }
 
 /// Blocks of one file that another uses too.
@@ -73,6 +112,8 @@ pub(crate) struct Make {
     pub(crate) size: u64,
     pub(crate) atime: Option<Time>,
     pub(crate) mtime: Option<Time>,
+    /// The list that it inherits.
+    pub(crate) acl: Option<AclBlob>,
 }
 
 /// Attributes as they are to be; what is `None` stays.
@@ -85,6 +126,8 @@ pub(crate) struct SetAttr {
     pub(crate) size: Option<u64>,
     pub(crate) atime: Option<Time>,
     pub(crate) mtime: Option<Time>,
+    /// The list as a new mode makes it.
+    pub(crate) acl: Option<AclBlob>,
 }
 
 /// Data for a file.
@@ -114,6 +157,27 @@ fn put_time(out: &mut Writer, time: Time) {
 
 fn take_time(input: &mut Reader<'_>) -> Time {
     Time { secs: input.i64(), nanos: input.u32() }
+}
+
+fn put_id(out: &mut Writer, id: FileId) {
+    out.u64(id.ino.0);
+    out.u32(id.generation.0);
+}
+
+fn take_id(input: &mut Reader<'_>) -> FileId {
+    FileId::active(InodeNum(input.u64()), Generation(input.u32()))
+}
+
+fn put_acl(out: &mut Writer, acl: Option<&AclBlob>) {
+    out.u8(u8::from(acl.is_some()));
+    if let Some(acl) = acl {
+        put_option(out, acl.made, put_id);
+        out.bytes(&acl.bytes);
+    }
+}
+
+fn take_acl(input: &mut Reader<'_>) -> Option<AclBlob> {
+    take_option(input, |input| AclBlob { made: take_option(input, take_id), bytes: take_bytes(input) })
 }
 
 fn put_option<T: Copy>(out: &mut Writer, value: Option<T>, put: impl FnOnce(&mut Writer, T)) {
@@ -198,9 +262,37 @@ impl Act {
                 put_option(out, set.size, Writer::u64);
                 put_option(out, set.atime, put_time);
                 put_option(out, set.mtime, put_time);
+                put_acl(out, set.acl.as_ref());
             }
             Act::Write(write) => write.encode(out),
             Act::Share(share) => share.encode(out),
+            Act::Punch { file, from, to, mode } => {
+                out.u8(20);
+                out.u64(file.0);
+                out.u64(*from);
+                out.u64(*to);
+                put_option(out, *mode, Writer::u32);
+            }
+            Act::PutAttr(put) => {
+                out.u8(21);
+                out.u64(put.file.0);
+                put_option(out, put.dir, put_id);
+                put_option(out, put.made, put_id);
+                out.bytes(&put.name);
+                out.u8(u8::from(put.value.is_some()));
+                out.bytes(put.value.as_deref().unwrap_or_default());
+            }
+            Act::DropAttr { file, name } => {
+                out.u8(22);
+                out.u64(file.0);
+                out.bytes(name);
+            }
+            Act::SetAcl { file, acl, mode } => {
+                out.u8(23);
+                out.u64(file.0);
+                put_acl(out, Some(acl));
+                out.u32(*mode);
+            }
         }
     }
 
@@ -224,9 +316,26 @@ impl Act {
                 size: take_option(input, |input| input.u64()),
                 atime: take_option(input, take_time),
                 mtime: take_option(input, take_time),
+                acl: take_acl(input),
             }),
             6 => Act::Write(Write::decode(input)?),
             7 => Act::Share(Share::decode(input)),
+            20 => {
+                let (file, from, to) = (InodeNum(input.u64()), input.u64(), input.u64());
+                Act::Punch { file, from, to, mode: take_option(input, |input| input.u32()) }
+            }
+            21 => {
+                let file = InodeNum(input.u64());
+                let (dir, made) = (take_option(input, take_id), take_option(input, take_id));
+                let name = take_name(input)?;
+                let (there, value) = (input.u8() == 1, take_bytes(input));
+                Act::PutAttr(PutAttr { file, dir, made, name, value: there.then_some(value) })
+            }
+            22 => Act::DropAttr { file: InodeNum(input.u64()), name: take_name(input)? },
+            23 => {
+                let (file, acl) = (InodeNum(input.u64()), take_acl(input)?);
+                Act::SetAcl { file, acl, mode: input.u32() }
+            }
             _ => return None,
         })
     }
@@ -284,6 +393,7 @@ impl Make {
         out.u64(self.size);
         put_option(out, self.atime, put_time);
         put_option(out, self.mtime, put_time);
+        put_acl(out, self.acl.as_ref());
     }
 
     fn decode(input: &mut Reader<'_>) -> Option<Make> {
@@ -300,6 +410,7 @@ impl Make {
             size: input.u64(),
             atime: take_option(input, take_time),
             mtime: take_option(input, take_time),
+            acl: take_acl(input),
         })
     }
 }
@@ -396,6 +507,7 @@ mod tests {
             size: 1,
             atime: None,
             mtime: Some(Time { secs: 1, nanos: 2 }),
+            acl: Some(AclBlob { made: Some(id), bytes: Bytes::from_static(b"acl") }),
         }));
         round_trip(Act::Rename {
             from_dir: InodeNum(2),
@@ -403,6 +515,14 @@ mod tests {
             to_dir: InodeNum(3),
             to: Bytes::from_static(b"b"),
         });
+        round_trip(Act::Punch { file: InodeNum(9), from: 1, to: 8192, mode: Some(0o600) });
+        round_trip(Act::PutAttr(PutAttr {
+            file: InodeNum(9),
+            dir: Some(id),
+            made: None,
+            name: Bytes::from_static(b"ua"),
+            value: Some(Bytes::from_static(b"v")),
+        }));
         let bytes = Piece::Bytes { offset: 1, data: Bytes::from_static(b"xyz") };
         let blocks = Piece::Blocks { fbn: Fbn(1), start: Vbn(99), sums: vec![1, 2, 3] };
         round_trip(Act::Write(Write {

@@ -4,6 +4,7 @@ use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, Role};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Vbn};
+use crate::layout::FSINFO_BLOCKS;
 use crate::mount::{fresh_log_id, new_info};
 use crate::volume::VolumeSpec;
 use parking_lot::Mutex;
@@ -60,12 +61,11 @@ impl Replica {
     /// # Errors
     /// The disk's, and [`FsError::Invalid`] for blocks outside of the volume's data.
     pub fn write(&self, start: Vbn, blocks: &[u8]) -> Result<()> {
-        let (first, end) = {
-            let info = self.info.lock();
-            (info.first_data(), info.blocks)
-        };
+        let end = self.info.lock().blocks;
         let count = (blocks.len() / BLOCK_SIZE) as u64;
-        let inside = start.0 >= first && start.0 <= end && count <= end - start.0;
+        // The source's data may begin where this replica, not being mounted, has no log yet: a volume keeps the log that it was
+        // made with when it is resized.
+        let inside = start.0 >= FSINFO_BLOCKS && start.0 <= end && count <= end - start.0;
         if !inside || !blocks.len().is_multiple_of(BLOCK_SIZE) {
             return Err(FsError::Invalid);
         }
@@ -88,7 +88,7 @@ impl Replica {
     pub fn install(&self, image: &[u8]) -> Result<()> {
         let new = FsInfo::decode(image)?;
         let mut info = self.info.lock();
-        if new.uuid != info.uuid || new.blocks != info.blocks || new.log_half_blocks != info.log_half_blocks {
+        if new.uuid != info.uuid || new.blocks != info.blocks {
             return Err(FsError::Format("the image is of another volume".to_owned()));
         }
         self.disk.flush()?;

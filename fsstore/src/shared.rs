@@ -3,6 +3,8 @@
 //! Lock order: `committed`, then `state`, then `walloc` or the log's own. Nobody waits for the disk under `state`,
 //! except to load a page that is not in memory.
 
+use crate::blockmap::map_blocks_max;
+use crate::cp::sharing::refs_blocks_max;
 use crate::cp::{Committed, TableChange};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
@@ -27,13 +29,8 @@ pub(crate) type Pins = Arc<Mutex<HashMap<SnapshotId, usize>>>;
 /// A mounted volume.
 pub(crate) struct Shared {
     pub(crate) uuid: Uuid,
-    pub(crate) blocks: u64,
-    /// Blocks for data and metadata.
-    pub(crate) data_blocks: u64,
-    /// Most blocks of the map that one CP can have to write.
-    pub(crate) map_blocks: u64,
-    /// The same of the reference tree.
-    pub(crate) refs_blocks: u64,
+    /// First block behind the NVLOG.
+    pub(crate) first_data: u64,
     pub(crate) inodes_max: usize,
     pub(crate) tuning: Tuning,
     pub(crate) io: Arc<Io>,
@@ -56,6 +53,11 @@ pub(crate) struct Shared {
 pub(crate) struct CpSignal {
     pub(crate) wanted: bool,
     pub(crate) stop: bool,
+}
+
+/// Blocks of a volume kept back so that a full one can still delete.
+pub(crate) fn delete_reserve(data_blocks: u64) -> u64 {
+    (data_blocks / 128).max(64)
 }
 
 impl Shared {
@@ -142,15 +144,31 @@ impl Shared {
 
     /// Blocks that are neither in use nor spoken for by the next CP.
     pub(crate) fn spare_blocks(&self, st: &State) -> u64 {
-        let refs_blocks = if st.sharing || !st.ledger.adopted.is_empty() { self.refs_blocks } else { 0 };
+        let sharing = st.sharing || !st.ledger.adopted.is_empty();
+        let refs_blocks = if sharing { refs_blocks_max(self.blocks()) } else { 0 };
         let operations = st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64;
-        let spoken_for = operations + self.map_blocks + refs_blocks + 16;
+        let spoken_for = operations + self.map_blocks() + refs_blocks + 16;
         self.walloc.lock().free.saturating_sub(spoken_for)
     }
 
     /// Blocks kept back so that a full volume can still delete.
     pub(crate) fn delete_reserve(&self) -> u64 {
-        (self.data_blocks / 128).max(64)
+        delete_reserve(self.data_blocks())
+    }
+
+    /// Blocks of the address space.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.io.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Blocks for data and metadata.
+    pub(crate) fn data_blocks(&self) -> u64 {
+        self.blocks() - self.first_data
+    }
+
+    /// Most blocks of the map that one CP can have to write.
+    fn map_blocks(&self) -> u64 {
+        map_blocks_max(self.blocks())
     }
 
     pub(crate) fn need_space(&self, st: &State, cost: u64, frees: bool) -> Result<()> {
@@ -173,7 +191,7 @@ impl Shared {
         let available = spare.saturating_sub(self.delete_reserve());
         let snapshot_only = self.snapshot_only.load(Ordering::Relaxed);
         StatFs {
-            total_bytes: self.data_blocks * BLOCK_SIZE_U64,
+            total_bytes: self.data_blocks() * BLOCK_SIZE_U64,
             free_bytes: free * BLOCK_SIZE_U64,
             available_bytes: available * BLOCK_SIZE_U64,
             snapshot_bytes: snapshot_only * BLOCK_SIZE_U64,
@@ -191,7 +209,11 @@ impl Shared {
             let st = self.state.read();
             if let Some(inode) = st.inodes.get(&id.ino) {
                 let ours = inode.kind.is_some() && inode.generation == id.generation;
-                return if ours { Ok(inode.clone()) } else { Err(FsError::Stale) };
+                match st.visible(inode) {
+                    _ if !ours => return Err(FsError::Stale),
+                    Some(inode) => return Ok(inode),
+                    None => {}
+                }
             }
         }
         self.state.write().file(&self.io, id)
@@ -213,7 +235,7 @@ impl Shared {
             return if self.snap(id.snapshot).is_err() { Err(FsError::Stale) } else { outcome };
         }
         let st = self.state.read();
-        let inode = st.inodes.get(&id.ino).cloned().unwrap_or(inode);
+        let inode = st.inodes.get(&id.ino).and_then(|inode| st.visible(inode)).unwrap_or(inode);
         let outcome = read(&inode);
         if let Err(error @ FsError::Corrupt { .. }) = &outcome {
             tracing::error!(volume = %self.uuid, inode = %id.ino, %error, "corruption found");

@@ -5,7 +5,7 @@
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, SnapshotId};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{FileKind, ROOT};
 use crate::shared::Shared;
@@ -74,7 +74,15 @@ impl Shared {
         if self.snap(file.snapshot).is_err() {
             return Err(FsError::Stale);
         }
-        found?.filter(|inode| inode.generation == file.generation).ok_or(FsError::Stale)
+        let inode = found?.filter(|inode| inode.generation == file.generation).ok_or(FsError::Stale)?;
+        match inode.hidden {
+            Hidden::No => Ok(inode),
+            Hidden::Stream => {
+                let of = entry.inode(&self.io, inode.parent)?.ok_or(FsError::Stale)?;
+                Ok(inode.with_rights_of(&of))
+            }
+            Hidden::AttrDir | Hidden::Value => Err(FsError::Stale),
+        }
     }
 
     /// The `.snapshot` directory of a directory: owned by root, everybody may look.

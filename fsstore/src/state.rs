@@ -4,7 +4,7 @@ use crate::directory::{self, NameHash, Target};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
-use crate::inode::{INODES_PER_PAGE, Inode};
+use crate::inode::{Hidden, INODES_PER_PAGE, Inode};
 use crate::io::Io;
 use crate::op::ROOT_INO;
 use crate::tree::{Edit, Ledger, Tree};
@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) sharing: bool,
     /// Snapshots that operations may share blocks with.
     pub(crate) snaps: Arc<Vec<SnapEntry>>,
+    /// Most extended attributes and streams of one file.
+    pub(crate) attrs_max: u64,
 }
 
 impl State {
@@ -63,7 +65,20 @@ impl State {
         if inode.kind.is_none() || inode.generation != id.generation {
             return Err(FsError::Stale);
         }
-        Ok(inode.clone())
+        let inode = inode.clone();
+        if inode.hidden == Hidden::Stream {
+            self.load(io, inode.parent)?;
+        }
+        self.visible(&inode).ok_or(FsError::Stale)
+    }
+
+    /// An inode as callers see it; the file of a stream is in memory. `None` for what has no `FileId` for callers.
+    pub(crate) fn visible(&self, inode: &Arc<Inode>) -> Option<Arc<Inode>> {
+        match inode.hidden {
+            Hidden::No => Some(inode.clone()),
+            Hidden::Stream => self.inodes.get(&inode.parent).map(|file| Arc::new(inode.with_rights_of(file))),
+            Hidden::AttrDir | Hidden::Value => None,
+        }
     }
 
     /// The directory that `id` names.
@@ -106,6 +121,20 @@ impl State {
         Ok(FileId::active(ino, generation))
     }
 
+    /// The identities that the next two new files get, one after the other.
+    pub(crate) fn next_two_ids(&mut self, io: &Io) -> Result<(FileId, FileId)> {
+        let first = self.next_id(io)?;
+        let (free_ino, next_ino) = (self.free_ino, self.next_ino);
+        if free_ino == InodeNum(0) {
+            self.next_ino.0 += 1;
+        } else {
+            self.free_ino = self.load(io, free_ino)?.next_free;
+        }
+        let second = self.next_id(io);
+        (self.free_ino, self.next_ino) = (free_ino, next_ino);
+        Ok((first, second?))
+    }
+
     /// Takes the number of `id`, which [`State::next_id`] gave, and puts the new inode there.
     pub(crate) fn take_id(&mut self, io: &Io, inode: Inode) -> Result<()> {
         let ino = inode.ino;
@@ -123,8 +152,25 @@ impl State {
         Ok(())
     }
 
-    /// Frees a file that has no name any more: its blocks, and its number for a later generation.
+    /// Frees a file that has no name any more: its blocks, its attributes and streams, and its number for a later
+    /// generation.
     pub(crate) fn free_inode(&mut self, io: &Io, ino: InodeNum) -> Result<()> {
+        let attrs = self.load(io, ino)?.attrs;
+        if attrs != InodeNum(0) {
+            for (_, target) in self.attr_entries(io, attrs)? {
+                self.free_one(io, target.ino)?;
+            }
+            self.free_one(io, attrs)?;
+        }
+        let acl = self.load(io, ino)?.acl_file;
+        if acl != InodeNum(0) {
+            self.free_one(io, acl)?;
+        }
+        self.free_one(io, ino)
+    }
+
+    /// The same for a file that has neither attributes nor streams, or has lost them.
+    pub(crate) fn free_one(&mut self, io: &Io, ino: InodeNum) -> Result<()> {
         let next_free = self.free_ino;
         self.edit(io, ino, |inode, edit| {
             inode.tree.truncate(edit, crate::ids::Fbn(0))?;
@@ -142,7 +188,7 @@ impl State {
     pub(crate) fn is_below(&mut self, io: &Io, dir: InodeNum, ancestor: InodeNum) -> Result<bool> {
         let mut at = dir;
         // No way up is longer than there are files, except in a circle.
-        for _ in 0..=self.files.min(io.blocks.saturating_mul(INODES_PER_PAGE)) {
+        for _ in 0..=self.files.min(io.blocks().saturating_mul(INODES_PER_PAGE)) {
             if at == ancestor {
                 return Ok(true);
             }

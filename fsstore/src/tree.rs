@@ -9,6 +9,8 @@ use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, Fbn, InodeNum, Vbn};
 use crate::io::Io;
 use crate::layout::{BlockPtr, FANOUT, FANOUT_U64, Page, TreeRoot, zero_page};
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Tallest tree: 256^5 blocks of 4 KiB are far more than the largest file.
@@ -95,9 +97,8 @@ pub(crate) struct Edit<'a> {
     pub(crate) ledger: &'a mut Ledger,
 }
 
-/// What a reader finds at a block of a file.
+/// What a reader finds at a block of a file that is no hole.
 pub(crate) enum Found {
-    Hole,
     Disk(BlockPtr),
     Page(Arc<Page>),
 }
@@ -154,7 +155,8 @@ impl Tree {
         Ok(Tree { height: root.height, root: Slot::from_ptr(root.ptr) })
     }
 
-    /// Calls `visit` for each of `count` blocks from `start`, in order.
+    /// Calls `visit` for each of `count` blocks from `start` that is no hole, in order. Its cost follows what is there:
+    /// a hole of any size is one step.
     pub(crate) fn for_range(
         &self,
         io: &Io,
@@ -162,17 +164,25 @@ impl Tree {
         count: u64,
         visit: &mut dyn FnMut(Fbn, Found) -> Result<()>,
     ) -> Result<()> {
-        let end = start.0 + count;
-        let mut fbn = start.0;
-        let covered = span(self.height).min(end);
-        if fbn < covered {
-            visit_range(&self.root, self.height, io, fbn..covered, 0, visit)?;
-            fbn = covered;
+        let end = start.0.saturating_add(count).min(span(self.height));
+        if start.0 >= end {
+            return Ok(());
         }
-        for hole in fbn..end {
-            visit(Fbn(hole), Found::Hole)?;
-        }
-        Ok(())
+        visit_range(&self.root, self.height, io, start.0..end, 0, visit)
+    }
+
+    /// The first block at or after `from` that is a hole (`hole`), or that is none; `None` if there is none below `end`.
+    /// It looks at one index page for each whole subtree that it must pass over, at the most.
+    pub(crate) fn seek(&self, io: &Io, from: Fbn, end: Fbn, hole: bool) -> Result<Option<Fbn>> {
+        let covered = span(self.height).min(end.0);
+        let found = if from.0 < covered {
+            seek_in(&self.root, self.height, io, from.0..covered, 0, hole)?
+        } else {
+            None
+        };
+        // Behind what the tree covers, everything is a hole.
+        let behind = || (hole && covered < end.0).then(|| covered.max(from.0)).filter(|fbn| *fbn < end.0);
+        Ok(found.or_else(behind).map(Fbn))
     }
 
     /// Calls `visit` with each block of the file that is not the same on disk as in `older`: its number, what was there and
@@ -193,23 +203,12 @@ impl Tree {
         let mut page = None;
         self.for_range(io, fbn, 1, &mut |_, found| {
             page = match found {
-                Found::Hole => None,
                 Found::Disk(ptr) => Some(io.page(ptr)?),
                 Found::Page(page) => Some(page),
             };
             Ok(())
         })?;
         Ok(page)
-    }
-
-    /// Whether a block is no hole.
-    pub(crate) fn page_is_there(&self, io: &Io, fbn: Fbn) -> Result<bool> {
-        let mut there = false;
-        self.for_range(io, fbn, 1, &mut |_, found| {
-            there = !matches!(found, Found::Hole);
-            Ok(())
-        })?;
-        Ok(there)
     }
 
     /// One block to change; a hole becomes a page of zeros.
@@ -259,10 +258,20 @@ impl Tree {
             let old = std::mem::replace(self, Tree::EMPTY);
             return release(&old.root, old.height, edit);
         }
-        if end.0 >= span(self.height) {
+        self.punch(edit, end, Fbn(u64::MAX))
+    }
+
+    /// Drops the blocks from `start` up to but without `end`; gives the number of data blocks dropped. Changes no page
+    /// where nothing is, and leaves no index without a block below it.
+    pub(crate) fn punch(&mut self, edit: &mut Edit<'_>, start: Fbn, end: Fbn) -> Result<u64> {
+        let end = end.0.min(span(self.height));
+        if start.0 >= end {
             return Ok(0);
         }
-        cut(&mut self.root, self.height, edit, end.0)
+        if seek_in(&self.root, self.height, edit.io, start.0..end, 0, false)?.is_none() {
+            return Ok(0);
+        }
+        cut(&mut self.root, self.height, edit, start.0..end)
     }
 
     /// Makes the tree tall enough for `fbn`.
@@ -284,6 +293,19 @@ impl Tree {
         Ok(())
     }
 
+    /// The root that this tree would have if it were `height` tall (at least its own height).
+    pub(crate) fn root_at(&self, height: u8) -> Slot {
+        let mut root = self.root.clone();
+        for _ in self.height..height {
+            if !matches!(root, Slot::Hole) {
+                let mut slots: Box<[Slot; FANOUT]> = Box::new(std::array::from_fn(|_| Slot::Hole));
+                slots[0] = root;
+                root = Slot::Mem(Arc::new(Node::new(Body::Index(slots), Origin::Nothing, 0)));
+            }
+        }
+        root
+    }
+
     /// Forgets nodes that a CP has written: their blocks stand on disk.
     pub(crate) fn prune(&mut self) {
         prune_slot(&mut self.root);
@@ -301,30 +323,58 @@ fn prune_slot(slot: &mut Slot) {
     }
 }
 
+/// The part of `range` that the child `index` of a node at `level`, whose first block is `base`, covers, and the child's
+/// first block.
+fn part_of(range: &Range<u64>, level: u8, base: u64, index: usize) -> (u64, Range<u64>) {
+    let width = span(level - 1);
+    let from = base + index as u64 * width;
+    (from, range.start.max(from)..range.end.min(from + width))
+}
+
+/// The children of an index; `None` for a hole or a data block.
+fn below<'s>(slot: &'s Slot, level: u8, io: &Io) -> Result<Option<Cow<'s, [Slot; FANOUT]>>> {
+    Ok(match slot {
+        Slot::Disk(ptr) if level > 0 => Some(Cow::Owned(*decode_index(&*io.page(*ptr)?))),
+        Slot::Mem(node) => match &node.body {
+            Body::Index(slots) => Some(Cow::Borrowed(slots)),
+            Body::Data(_) => None,
+        },
+        _ => None,
+    })
+}
+
+/// The first block of `range` (not empty, below `slot`) that is a hole, or that is none.
+fn seek_in(slot: &Slot, level: u8, io: &Io, range: Range<u64>, base: u64, hole: bool) -> Result<Option<u64>> {
+    if matches!(slot, Slot::Hole) {
+        return Ok(hole.then_some(range.start));
+    }
+    let Some(slots) = below(slot, level, io)? else { return Ok((!hole).then_some(range.start)) };
+    for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
+        let (from, part) = part_of(&range, level, base, index);
+        if let Some(found) = seek_in(&slots[index], level - 1, io, part, from, hole)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 fn visit_range(
     slot: &Slot,
     level: u8,
     io: &Io,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     base: u64,
     visit: &mut dyn FnMut(Fbn, Found) -> Result<()>,
 ) -> Result<()> {
-    let child = |index: usize| -> Option<(u64, std::ops::Range<u64>)> {
-        let width = span(level - 1);
-        let from = base + index as u64 * width;
-        let part = range.start.max(from)..range.end.min(from + width);
-        (part.start < part.end).then_some((from, part))
-    };
     match slot {
-        Slot::Hole => range.clone().try_for_each(|fbn| visit(Fbn(fbn), Found::Hole)),
+        Slot::Hole => Ok(()),
         Slot::Disk(ptr) if level == 0 => visit(Fbn(base), Found::Disk(*ptr)),
         Slot::Disk(ptr) => {
             let page = io.page(*ptr)?;
             for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
-                if let Some((from, part)) = child(index) {
-                    let below = Slot::from_ptr(BlockPtr::decode_at(&page, index));
-                    visit_range(&below, level - 1, io, part, from, visit)?;
-                }
+                let (from, part) = part_of(&range, level, base, index);
+                let below = Slot::from_ptr(BlockPtr::decode_at(&page, index));
+                visit_range(&below, level - 1, io, part, from, visit)?;
             }
             Ok(())
         }
@@ -332,9 +382,8 @@ fn visit_range(
             Body::Data(page) => visit(Fbn(base), Found::Page(page.clone())),
             Body::Index(slots) => {
                 for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
-                    if let Some((from, part)) = child(index) {
-                        visit_range(&slots[index], level - 1, io, part, from, visit)?;
-                    }
+                    let (from, part) = part_of(&range, level, base, index);
+                    visit_range(&slots[index], level - 1, io, part, from, visit)?;
                 }
                 Ok(())
             }
@@ -468,23 +517,25 @@ fn release(slot: &Slot, level: u8, edit: &mut Edit<'_>) -> Result<u64> {
     }
 }
 
-/// Drops what a subtree holds from its block `end` (relative to the subtree, above 0 and below its span).
-fn cut(slot: &mut Slot, level: u8, edit: &mut Edit<'_>, end: u64) -> Result<u64> {
-    if level == 0 || matches!(slot, Slot::Hole) {
+/// Drops what a subtree holds of `range` (relative to the subtree, not empty and within its span).
+fn cut(slot: &mut Slot, level: u8, edit: &mut Edit<'_>, range: Range<u64>) -> Result<u64> {
+    if matches!(slot, Slot::Hole) {
         return Ok(0);
     }
-    let width = span(level - 1);
+    if range == (0..span(level)) {
+        let old = std::mem::replace(slot, Slot::Hole);
+        return release(&old, level, edit);
+    }
     let node = own(slot, level, edit)?;
     let Body::Index(slots) = &mut node.body else { unreachable!("levels above 0 hold indexes") };
     let mut dropped = 0;
-    for (index, below) in slots.iter_mut().enumerate() {
-        let from = index as u64 * width;
-        if from >= end {
-            let old = std::mem::replace(below, Slot::Hole);
-            dropped += release(&old, level - 1, edit)?;
-        } else if from + width > end {
-            dropped += cut(below, level - 1, edit, end - from)?;
-        }
+    for index in slot_of(range.start, level)..=slot_of(range.end - 1, level) {
+        let (from, part) = part_of(&range, level, 0, index);
+        dropped += cut(&mut slots[index], level - 1, edit, part.start - from..part.end - from)?;
+    }
+    if slots.iter().all(|below| matches!(below, Slot::Hole)) {
+        let old = std::mem::replace(slot, Slot::Hole);
+        release(&old, level, edit)?;
     }
     Ok(dropped)
 }

@@ -6,6 +6,7 @@ use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
+use crate::inode::Inode;
 use crate::layout::checksum;
 use crate::mount;
 use crate::nvlog::Log;
@@ -180,7 +181,18 @@ impl Volume {
 
     /// Size of the address space in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.shared.blocks * BLOCK_SIZE_U64
+        self.shared.blocks() * BLOCK_SIZE_U64
+    }
+
+    /// Makes the address space `bytes` long, rounded down to whole blocks; durable when it returns. Operations go on
+    /// meanwhile. The NVLOG stays as it is. A volume can be made smaller if nothing that the live file system or a snapshot
+    /// uses stands behind the new end.
+    ///
+    /// # Errors
+    /// [`FsError::Resize`] that names what stands behind the new end, or where the size is out of range;
+    /// [`FsError::NoSpace`] if too little would be free; [`FsError::ReadOnly`], and the disk's.
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        self.shared.resize(bytes / BLOCK_SIZE_U64)
     }
 
     /// The fault that made the volume refuse changes, if any; [`FsError::ReadOnly`] after [`Volume::close`].
@@ -222,6 +234,12 @@ impl Volume {
                 Some(part) => Some(self.write_direct(cx, *file, *offset, data, part)?),
                 None => None,
             },
+            Op::Allocate { file, offset, len } => {
+                let holes = |inode: &Inode| ops::missing_blocks(cx, inode, &shared.io, *offset, *len);
+                let cost = shared.view(*file, holes)? + ops::cost(op);
+                shared.need_space(&shared.state.read(), cost, false)?;
+                None
+            }
             _ => None,
         };
         let runs: Vec<_> =
@@ -240,6 +258,7 @@ impl Volume {
         let (bytes, cost) = match (op, &direct) {
             (Op::Write { data, .. }, None) => (data.len() + RECORD_OVERHEAD, ops::cost(op)),
             (Op::Write { data, .. }, Some(_)) => (data.len() / 128 + 3 * RECORD_OVERHEAD, 32),
+            (Op::SetXattr { value, .. }, _) => (value.len() + RECORD_OVERHEAD, ops::cost(op)),
             _ => (RECORD_OVERHEAD, ops::cost(op)),
         };
         let mut st = loop {
@@ -255,8 +274,8 @@ impl Volume {
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
-        if plan.more_blocks > 0 {
-            shared.need_space(&st, cost + plan.more_blocks, false)?;
+        if plan.extra > 0 {
+            shared.need_space(&st, cost + plan.extra, ops::frees_space(op))?;
         }
         if let Some(act) = plan.act.take() {
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
@@ -436,7 +455,7 @@ impl Volume {
     /// The disk's, and [`FsError::Invalid`] for blocks outside of the volume.
     pub fn read_raw(&self, start: Vbn, buf: &mut [u8]) -> Result<()> {
         let count = (buf.len() / BLOCK_SIZE) as u64;
-        let blocks = self.shared.blocks;
+        let blocks = self.shared.blocks();
         if !buf.len().is_multiple_of(BLOCK_SIZE) || start.0 > blocks || count > blocks - start.0 {
             return Err(FsError::Invalid);
         }

@@ -10,7 +10,7 @@ use crate::ids::{Fbn, Vbn};
 use crate::io::Io;
 use crate::layout::MAP_BLOCKS_PER_PAGE;
 use crate::tree::Tree;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// One loaded region: the blocks of one map page.
 struct Region {
@@ -23,6 +23,8 @@ pub(crate) struct Walloc {
     /// First block for data: what is before belongs to fsinfo and the NVLOG.
     first: u64,
     blocks: u64,
+    /// Blocks from here on are not handed out, and not counted as free: the volume may be about to become smaller.
+    limit: u64,
     regions: HashMap<u64, Region>,
     cursor: u64,
     /// Blocks that may be handed out now.
@@ -35,7 +37,16 @@ pub(crate) struct Walloc {
 
 impl Walloc {
     pub(crate) fn new(first: u64, blocks: u64, free: u64, allocated_total: u64, maps: Vec<Tree>) -> Self {
-        Walloc { first, blocks, regions: HashMap::new(), cursor: first, free, allocated_total, maps }
+        Walloc {
+            first,
+            blocks,
+            limit: blocks,
+            regions: HashMap::new(),
+            cursor: first,
+            free,
+            allocated_total,
+            maps,
+        }
     }
 
     /// From here on, regions are loaded from these maps.
@@ -65,8 +76,8 @@ impl Walloc {
 
     /// Takes a run of 1 to `want` neighbouring blocks; `None` when the volume is full.
     pub(crate) fn alloc_run(&mut self, io: &Io, want: u64) -> Result<Option<(Vbn, u64)>> {
-        let regions = self.blocks.div_ceil(MAP_BLOCKS_PER_PAGE);
-        if self.cursor >= self.blocks {
+        let (limit, regions) = (self.limit, self.limit.div_ceil(MAP_BLOCKS_PER_PAGE));
+        if self.cursor >= limit {
             self.cursor = self.first;
         }
         let home = self.cursor / MAP_BLOCKS_PER_PAGE;
@@ -79,7 +90,9 @@ impl Walloc {
             if region.free == 0 {
                 continue;
             }
-            if let Some((bit, len)) = find_run(&region.used, from, want) {
+            let run = find_run(&region.used, from, want).filter(|(bit, _)| base + bit < limit);
+            if let Some((bit, len)) = run {
+                let len = len.min(limit - base - bit);
                 for taken in bit..bit + len {
                     set(&mut region.used, taken);
                 }
@@ -91,6 +104,88 @@ impl Walloc {
             }
         }
         Ok(None)
+    }
+
+    /// Adds blocks at the end.
+    pub(crate) fn grow(&mut self, blocks: u64) {
+        let old = self.blocks;
+        self.free += blocks - old;
+        // Only the region that the old end is in can be loaded.
+        let index = old / MAP_BLOCKS_PER_PAGE;
+        if let Some(region) = self.regions.get_mut(&index) {
+            let base = index * MAP_BLOCKS_PER_PAGE;
+            for vbn in old..blocks.min(base + MAP_BLOCKS_PER_PAGE) {
+                clear(&mut region.used, vbn - base);
+                region.free += 1;
+            }
+        }
+        (self.blocks, self.limit) = (blocks, blocks);
+    }
+
+    /// Hands out nothing from `limit` on, until [`Walloc::unfence`] or [`Walloc::shrink`].
+    pub(crate) fn fence(&mut self, io: &Io, limit: u64) -> Result<()> {
+        let used = self.used_from(io, limit)?.0;
+        self.free -= self.blocks - limit - used;
+        self.limit = limit;
+        Ok(())
+    }
+
+    /// Takes the fence away.
+    pub(crate) fn unfence(&mut self, io: &Io) -> Result<()> {
+        let used = self.used_from(io, self.limit)?.0;
+        self.free += self.blocks - self.limit - used;
+        self.limit = self.blocks;
+        Ok(())
+    }
+
+    /// Lets the blocks behind the fence go; none is in use.
+    pub(crate) fn shrink(&mut self) {
+        self.blocks = self.limit;
+        let (index, base) =
+            (self.limit / MAP_BLOCKS_PER_PAGE, self.limit / MAP_BLOCKS_PER_PAGE * MAP_BLOCKS_PER_PAGE);
+        self.regions.retain(|region, _| *region <= index);
+        if let Some(region) = self.regions.get_mut(&index) {
+            for bit in self.limit - base..MAP_BLOCKS_PER_PAGE {
+                if !is_set(&region.used, bit) {
+                    set(&mut region.used, bit);
+                    region.free -= 1;
+                }
+            }
+        }
+    }
+
+    /// How many blocks from `start` on are in use, handed out ones too, and the last of them.
+    pub(crate) fn used_from(&self, io: &Io, start: u64) -> Result<(u64, Option<Vbn>)> {
+        let first = start / MAP_BLOCKS_PER_PAGE;
+        let pages = self.blocks.div_ceil(MAP_BLOCKS_PER_PAGE) - first;
+        let mut known: BTreeSet<u64> = self.regions.keys().copied().filter(|index| *index >= first).collect();
+        for map in &self.maps {
+            map.for_range(io, Fbn(first), pages, &mut |fbn, _| {
+                known.insert(fbn.0);
+                Ok(())
+            })?;
+        }
+        let (mut count, mut last) = (0, None);
+        for index in known {
+            let mut used: Bits = [0; WORDS];
+            if let Some(region) = self.regions.get(&index) {
+                used = *region.used;
+            } else {
+                for map in &self.maps {
+                    if let Some(page) = map.page(io, Fbn(index))? {
+                        add_page(&mut used, &page);
+                    }
+                }
+            }
+            let base = index * MAP_BLOCKS_PER_PAGE;
+            for vbn in start.max(base)..self.blocks.min(base + MAP_BLOCKS_PER_PAGE) {
+                if is_set(&used, vbn - base) {
+                    count += 1;
+                    last = Some(Vbn(vbn));
+                }
+            }
+        }
+        Ok((count, last))
     }
 
     /// Marks blocks that a replayed operation had allocated.
@@ -117,7 +212,7 @@ impl Walloc {
     /// Gives back a block that no image uses any more.
     pub(crate) fn release(&mut self, vbn: Vbn) {
         let (page, bit) = place(vbn);
-        self.free += 1;
+        self.free += u64::from(vbn.0 < self.limit);
         // A region that is not loaded will be loaded from maps that do not have the bit.
         if let Some(region) = self.regions.get_mut(&page.0) {
             assert!(is_set(&region.used, bit), "{vbn:?} was freed twice");

@@ -58,6 +58,8 @@ pub struct Run {
     snapshots: Vec<Kept>,
     /// Event at which a snapshot was begun, and its id, created or not.
     begun: Vec<(usize, SnapshotId)>,
+    /// Events before and after each resize, and the size that it left.
+    sizes: Vec<(usize, usize, u64)>,
     shape: Shape,
     seed: u64,
 }
@@ -97,6 +99,7 @@ impl Run {
             acknowledged: vec![(0, 1)],
             snapshots: Vec::new(),
             begun: Vec::new(),
+            sizes: vec![(0, 0, pair.volume.size_bytes())],
             shape,
             seed,
         };
@@ -110,6 +113,13 @@ impl Run {
 
     fn steps(&mut self, pair: &mut Pair, steps: usize) -> Result<(), Wrong> {
         (0..steps).try_for_each(|step| self.step(pair).map_err(|wrong| format!("step {step}: {wrong}")))
+    }
+
+    fn resize(&mut self, pair: &mut Pair) -> Result<(), Wrong> {
+        let begun = self.disk.events();
+        pair.resize()?;
+        self.sizes.push((begun, self.disk.events(), pair.volume.size_bytes()));
+        Ok(())
     }
 
     fn acknowledge(&mut self) {
@@ -135,7 +145,8 @@ impl Run {
                 pair.volume.consistency_point().map_err(|e| format!("consistency_point: {e}"))?;
                 self.acknowledge();
             }
-            95..97 => self.snapshot(pair)?,
+            95 => self.resize(pair)?,
+            96 => self.snapshot(pair)?,
             _ => self.delete_snapshot(pair)?,
         }
         Ok(())

@@ -4,15 +4,17 @@
 //! such choices are marked `CHOICE`. It knows neither inode numbers nor space: the volume picks the `FileId` of a new file
 //! (the model insists that it was never used before), and running out of space is not modelled.
 
+mod attrs;
 pub mod content;
 mod ops;
-mod share;
 pub mod perm;
+mod share;
 
 use bytes::Bytes;
 use content::Content;
 use fsstore::{Attr, Change, Context, FileId, FileKind, FsError, PreAttr, ROOT, Result, Time};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// What a file holds.
@@ -37,6 +39,18 @@ pub struct Node {
     pub body: Body,
     /// For a directory: the one that it is in. The root is in itself.
     pub parent: FileId,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<Bytes, Bytes>,
+    /// Named streams; they are files here too.
+    pub streams: BTreeMap<Bytes, FileId>,
+    /// For a named stream: the file that it is of.
+    pub stream_of: Option<FileId>,
+}
+
+impl Node {
+    fn new(attr: Attr, body: Body, parent: FileId) -> Node {
+        Node { attr, body, parent, xattrs: BTreeMap::new(), streams: BTreeMap::new(), stream_of: None }
+    }
 }
 
 impl Node {
@@ -80,7 +94,7 @@ impl Model {
             ctime: now,
             btime: now,
         };
-        let root = Node { attr, body: Body::Dir(BTreeMap::new()), parent: ROOT };
+        let root = Node::new(attr, Body::Dir(BTreeMap::new()), ROOT);
         Model { nodes: HashMap::from([(ROOT, Arc::new(root))]), ever: Arc::new(HashSet::from([ROOT])) }
     }
 
@@ -146,6 +160,12 @@ impl Model {
         Ok((data, eof))
     }
 
+    /// SEEK, allowed as READ is.
+    pub fn seek(&self, cx: &Context, file: FileId, offset: u64, data: bool) -> Result<Option<u64>> {
+        self.read(cx, file, 0, 0)?;
+        Ok(regular(self.node(file)?)?.seek(offset, data))
+    }
+
     /// READLINK.
     pub fn readlink(&self, file: FileId) -> Result<Bytes> {
         match &self.node(file)?.body {
@@ -179,11 +199,20 @@ impl Model {
                 }
                 Body::Special => String::new(),
             };
-            lines.push(format!("{path}/ {:?} {what}", node.attr));
+            let streams = node.streams.iter().map(|(n, id)| (format!("{path}:{}", n.escape_ascii()), *id));
+            todo.extend(streams);
+            lines.push(format!("{path}/ {:?} {what} {:x}", node.attr, xattr_sum(&node.xattrs)));
         }
         lines.sort();
         lines
     }
+}
+
+/// A hash of extended attributes.
+pub fn xattr_sum(xattrs: &BTreeMap<Bytes, Bytes>) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    xattrs.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// CHOICE: READ, WRITE and truncation of a directory is EISDIR, of anything else that has no bytes EINVAL.

@@ -6,8 +6,8 @@ use crate::replicate;
 use crate::sim_disk::{Image, SimDisk};
 use crate::verify::{Wrong, comparable_done, list, root, same, verify, verify_within};
 use fsstore::{
-    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SetAttrs, Snapshot, Tuning, Volume,
-    VolumeSpec,
+    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SeekWhat, SetAttrs, Snapshot,
+    Tuning, Volume, VolumeSpec,
 };
 use rand::RngExt;
 use std::collections::HashSet;
@@ -121,6 +121,7 @@ impl Pair {
             193 => self.reopen_clean(),
             194 => self.reopen_dirty(),
             195..197 => self.snapshot(),
+            197 => self.resize().map(drop),
             _ => self.delete_snapshot(),
         }
         .map_err(|wrong| format!("{wrong}\nlast mutation: {}", self.last))
@@ -138,6 +139,15 @@ impl Pair {
             self.model.read(&cx, file, offset, len),
             "read {file:?} at {offset}, {len} bytes as {cx:?}"
         );
+        for name in [&b"user.a"[..], b"trusted.c", b"other.e"] {
+            let got = self.volume.xattr(&cx, file, name);
+            same!(got, self.model.xattr(&cx, file, name), "{} of {file:?} as {cx:?}", name.escape_ascii());
+        }
+        for what in [SeekWhat::Data, SeekWhat::Hole] {
+            let got = self.volume.seek(&cx, file, offset, what);
+            let want = self.model.seek(&cx, file, offset, what == SeekWhat::Data);
+            same!(got, want, "seek {what:?} in {file:?} from {offset} as {cx:?}");
+        }
         let got = self.volume.readlink(&cx, file).map(|(target, _)| target);
         same!(got, self.model.readlink(file), "readlink {file:?} as {cx:?}");
         Ok(())
@@ -233,10 +243,11 @@ impl Pair {
 
     fn reopen_from(&mut self, image: Image) -> Result<(), Wrong> {
         // The old volume may not touch the new one's disk.
-        let lsn = self.volume.last_lsn();
+        let (lsn, size) = (self.volume.last_lsn(), self.volume.size_bytes());
         self.disk = SimDisk::from_image(image, self.bytes);
         self.volume = open(self.disk.clone())?;
         same!(self.volume.last_lsn(), lsn, "newest operation after opening");
+        same!(self.volume.size_bytes(), size, "size after opening");
         let snapshots: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
         same!(self.volume.snapshots(), snapshots, "snapshots after opening");
         verify(&self.volume, &self.model)?;
@@ -264,6 +275,23 @@ impl Pair {
         Ok(())
     }
 
+    /// Makes the volume larger or smaller, never smaller than it was made: the size that it is to have now.
+    pub fn resize(&mut self) -> Result<u64, Wrong> {
+        let (before, mib) = (self.volume.size_bytes(), 1 << 20);
+        // Past 128 MiB the block map needs a second page, and another level.
+        let more = *self.random.pick(&[0, 1, 4, 20, 150, 300]);
+        let want = self.bytes + more * mib;
+        let outcome = self.volume.resize(want);
+        match outcome {
+            // Something stands behind the end, which the model does not know.
+            Err(FsError::Resize(why)) if want < before && why.contains("in use by") => {}
+            Err(FsError::NoSpace) if want < before && self.may_fill => {}
+            Err(error) => return Err(format!("resize from {before} to {want}: {error}")),
+            Ok(()) => same!(self.volume.size_bytes(), want, "size after a resize"),
+        }
+        Ok(want)
+    }
+
     /// Lets a random snapshot go.
     pub fn delete_snapshot(&mut self) -> Result<(), Wrong> {
         if self.snapshots.is_empty() || self.random.chance(50) {
@@ -289,7 +317,7 @@ impl Pair {
     /// The same of a replica of each snapshot, mounted.
     pub fn verify_snapshot_copies(&self) -> Result<(), Wrong> {
         for (snapshot, model) in &self.snapshots {
-            let (disk, _) = replicate::copy(&self.volume, snapshot, self.bytes)?;
+            let (disk, _) = replicate::copy(&self.volume, snapshot)?;
             verify(&*open(disk)?, model).map_err(|wrong| format!("snapshot {}: {wrong}", snapshot.name))?;
         }
         Ok(())
@@ -305,6 +333,9 @@ fn describe(cx: &Context, op: &Op) -> String {
     match op {
         Op::Write { file, offset, data } => {
             format!("write of {} bytes to {file:?} at {offset} as {cx:?}", data.len())
+        }
+        Op::SetXattr { file, name, value, how } => {
+            format!("{how:?} {name:?} of {file:?}, {} bytes, as {cx:?}", value.len())
         }
         op => format!("{op:?} as {cx:?}"),
     }

@@ -6,6 +6,7 @@ use crate::model::{Body, Model};
 use bytes::Bytes;
 use fsstore::{
     Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, ROOT, SetAttrs, SetTime, Time,
+    XATTR_VALUE_MAX, XattrHow,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
@@ -60,6 +61,8 @@ pub struct Random {
 const MODES: [u32; 12] =
     [0o755, 0o777, 0o1777, 0o2775, 0o644, 0o600, 0, 0o4755, 0o2755, 0o2644, 0o7777, 0o711];
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "a longer name"];
+const ATTRIBUTES: [&[u8]; 7] =
+    [b"user.a", b"user.a", b"user.b", b"trusted.c", b"security.d", b"user.", b"other.e"];
 const ODD_NAMES: [&[u8]; 6] = [b".", b"..", b"", b"x/y", b"nul\0", b"\xff\xfe"];
 
 impl Random {
@@ -151,6 +154,12 @@ impl Random {
     /// A mutation.
     pub fn op(&mut self, model: &Model) -> Op {
         let dir = self.dir(model);
+        if self.chance(6) {
+            return self.reserve(model);
+        }
+        if self.chance(8) {
+            return self.attribute(model);
+        }
         match self.rng.random_range(0..100) {
             0..14 => Op::Create { dir, name: self.name(), how: self.how() },
             14..22 => Op::Mkdir { dir, name: self.name(), attrs: self.attrs_for_new() },
@@ -175,6 +184,40 @@ impl Random {
             65..78 => self.setattr(model),
             78..82 => self.clone_of(model),
             _ => self.write(model),
+        }
+    }
+
+    /// Holes made and filled.
+    fn reserve(&mut self, model: &Model) -> Op {
+        let file = self.of_kind(model, FileKind::File);
+        let (offset, mut len) = (self.size(), self.size());
+        if self.chance(70) {
+            let offset = offset % self.limits.file_bytes;
+            return Op::Deallocate { file, offset, len };
+        }
+        // The model is never full: what is too large for any volume is refused for that, what is not is small.
+        if offset.checked_add(len).is_some_and(|end| end <= FILE_SIZE_MAX) {
+            len %= self.limits.file_bytes;
+        }
+        Op::Allocate { file, offset, len }
+    }
+
+    /// An extended attribute or a stream.
+    pub fn attribute(&mut self, model: &Model) -> Op {
+        let file = self.file(model);
+        let name = Bytes::from_static(ATTRIBUTES[self.rng.random_range(0..ATTRIBUTES.len())]);
+        match self.rng.random_range(0..10) {
+            0..4 => {
+                let mut value =
+                    vec![0; *self.pick(&[0, 3, 200, 4096, 9000, XATTR_VALUE_MAX, XATTR_VALUE_MAX + 1])];
+                self.rng.fill_bytes(&mut value);
+                let how =
+                    *self.pick(&[XattrHow::Either, XattrHow::Either, XattrHow::Create, XattrHow::Replace]);
+                Op::SetXattr { file, name, value: value.into(), how }
+            }
+            4 | 5 => Op::RemoveXattr { file, name },
+            6..9 => Op::MakeStream { file, name: self.name(), guarded: self.chance(30) },
+            _ => Op::RemoveStream { file, name: self.name() },
         }
     }
 
@@ -319,11 +362,18 @@ pub fn kind_of(op: &Op) -> &'static str {
         Op::Write { .. } => "write",
         Op::CloneRange { .. } => "clone range",
         Op::CloneFile { .. } => "clone file",
+        Op::Deallocate { .. } => "deallocate",
+        Op::Allocate { .. } => "allocate",
+        Op::SetXattr { .. } => "set xattr",
+        Op::RemoveXattr { .. } => "remove xattr",
+        Op::MakeStream { .. } => "make stream",
+        Op::RemoveStream { .. } => "remove stream",
+        Op::SetAcl { .. } => "set acl",
     }
 }
 
-/// All that [`kind_of`] says.
-pub const KINDS: [&str; 12] = [
+/// All that [`kind_of`] says, but for access control lists: the model has none yet, their tests are in the store's crate.
+pub const KINDS: [&str; 18] = [
     "create",
     "mkdir",
     "symlink",
@@ -336,4 +386,10 @@ pub const KINDS: [&str; 12] = [
     "write",
     "clone range",
     "clone file",
+    "deallocate",
+    "allocate",
+    "set xattr",
+    "remove xattr",
+    "make stream",
+    "remove stream",
 ];

@@ -52,8 +52,8 @@ pub fn send_blocks(
 }
 
 /// A fresh disk that holds a replica of one snapshot, closed; and the number of blocks sent.
-pub fn copy(volume: &Volume, snapshot: &Snapshot, bytes: u64) -> Result<(Arc<SimDisk>, u64), Wrong> {
-    let disk = SimDisk::new(bytes);
+pub fn copy(volume: &Volume, snapshot: &Snapshot) -> Result<(Arc<SimDisk>, u64), Wrong> {
+    let disk = SimDisk::new(volume.size_bytes());
     let spec = VolumeSpec { uuid: volume.uuid(), size_bytes: volume.size_bytes() };
     let replica = Replica::create(disk.clone(), &spec).map_err(|e| format!("replica create: {e}"))?;
     let sent = send(volume, None, snapshot.id, &replica)?;

@@ -235,6 +235,10 @@ impl fsstore::Disk for SimDisk {
         self.push(Event::Flush)
     }
 
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.resize(bytes)
+    }
+
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_range(offset, len)?;
         self.push(Event::Discard { offset, len })

@@ -13,7 +13,7 @@ use ferry_tests::random::{Limits, Random};
 use ferry_tests::seeds::for_each_seed;
 use ferry_tests::sim_disk::{Image, SimDisk};
 use ferry_tests::verify::{Wrong, difference, dump, list, root};
-use fsstore::{Cookie, FsError, Volume};
+use fsstore::{Context, Cookie, FsError, Op, ROOT, SetAttrs, Volume};
 use rand::RngExt;
 
 const BYTES: u64 = 8 << 20;
@@ -67,8 +67,10 @@ fn damaged_log(seed: u64) -> Result<(), Wrong> {
     }
     let want = pair.model.dump();
     let up_to_last = pair.disk.image();
-    pair.mutate()?;
-    pair.mutate()?;
+    // This one is sure to be logged; a random one may fail, and change nothing.
+    let (attrs, now) = (SetAttrs { mode: Some(0o777), ..SetAttrs::default() }, pair.random.now());
+    pair.run(&Context::root(now), Op::SetAttr { file: ROOT, attrs, guard: None })?
+        .map_err(|e| e.to_string())?;
     pair.volume.flush_log().map_err(|e| e.to_string())?;
     let (clean, newest) = (pair.disk.image(), pair.model.dump());
     let mut noticed = 0;

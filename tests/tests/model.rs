@@ -36,6 +36,12 @@ fn empty(pair: &mut Pair) -> Result<(), Wrong> {
     }
     let cx = Context::root(pair.random.now());
     remove_below(pair, &cx, ROOT)?;
+    let root = pair.model.node(ROOT).expect("there always").clone();
+    let xattrs = root.xattrs.into_keys().map(|name| Op::RemoveXattr { file: ROOT, name });
+    let streams = root.streams.into_keys().map(|name| Op::RemoveStream { file: ROOT, name });
+    for op in xattrs.chain(streams) {
+        pair.run(&cx, op)?.map_err(|e| e.to_string())?;
+    }
     for _ in 0..3 {
         pair.volume.consistency_point().map_err(|e| e.to_string())?;
     }

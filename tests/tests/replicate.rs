@@ -2,8 +2,8 @@
 
 use ferry_tests::pair::{Pair, open};
 use ferry_tests::random::{Limits, Random};
-use ferry_tests::seeds::for_each_seed;
 use ferry_tests::replicate::{copy, send, send_blocks};
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{Wrong, verify};
 use fsstore::{Context, CreateHow, Op, ROOT, Replica, SetAttrs, Snapshot, Time, Vbn, VolumeSpec};
@@ -123,7 +123,7 @@ fn interrupted(seed: u64) -> Result<(), Wrong> {
         pair.mutate()?;
     }
     let base = snapshot(&mut pair, "base")?;
-    let (disk, _) = copy(&pair.volume, &base, BYTES)?;
+    let (disk, _) = copy(&pair.volume, &base)?;
     for _ in 0..60 {
         pair.mutate()?;
     }
@@ -209,7 +209,7 @@ fn deletions(seed: u64) -> Result<(), Wrong> {
             return Err(format!("snapshots {known:?} here, {there:?} there"));
         }
         for (snapshot, model) in &pair.snapshots {
-            let (copied, _) = copy(&volume, snapshot, BYTES)?;
+            let (copied, _) = copy(&volume, snapshot)?;
             verify(&*open(copied)?, model)?;
         }
         // The accounts are right too: without snapshots, both have as much space.
@@ -254,7 +254,7 @@ fn few_changed_blocks_are_few_sent_blocks() {
         pair.run(&cx(1), Op::Write { file, offset: n << 20, data: mib.clone() }).unwrap().unwrap();
     }
     let mut base = snapshot(&mut pair, "base").unwrap();
-    let (disk, sent) = copy(&pair.volume, &base, bytes).unwrap();
+    let (disk, sent) = copy(&pair.volume, &base).unwrap();
     assert!(sent > 25_600);
     let replica = Replica::open(disk).unwrap();
     for changed in [1_u64, 10, 100] {

@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use ferry_tests::random::{Limits, Random};
-use ferry_tests::seeds::for_each_seed;
 use ferry_tests::replicate::copy;
+use ferry_tests::seeds::for_each_seed;
 use ferry_tests::sim_disk::{BrokenFlush, SimDisk, Unflushed};
 use ferry_tests::verify::{dump, root};
 use fsstore::{Context, CreateHow, FileId, FsError, Op, ROOT, SetAttrs, Time, Tuning, Volume, VolumeSpec};
@@ -160,7 +160,7 @@ fn keep_snapshots(volume: &Arc<Volume>, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         number += 1;
         let snapshot = volume.snapshot_create(&format!("s{number}"), now().now).unwrap();
-        let (copied, _) = copy(volume, &snapshot, BYTES).unwrap();
+        let (copied, _) = copy(volume, &snapshot).unwrap();
         let copied = Volume::open(copied, busy()).unwrap();
         // Every block has its checksum: reading all of it is a check of all of it.
         dump(&copied).unwrap();

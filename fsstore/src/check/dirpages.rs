@@ -5,7 +5,7 @@ use crate::directory::{
     leaf_end,
 };
 use crate::ids::Fbn;
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::layout::Page;
 use std::collections::HashSet;
@@ -156,7 +156,11 @@ impl<'a> DirWalk<'a> {
     fn name(&mut self, entry: &Entry<'_>) {
         let name = entry.name;
         let shown = name.escape_ascii();
-        if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
+        // Attributes have more to their names than files.
+        let plain = self.dir.hidden == Hidden::No;
+        if name.is_empty()
+            || plain && (name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0))
+        {
             self.note(format!("`{shown}` can't be a name"));
         }
         let first = self.hash.first_key(name);

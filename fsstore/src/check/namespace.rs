@@ -10,7 +10,7 @@ use super::finding::FindingKind;
 use super::image::InodePages;
 use crate::directory::Entry;
 use crate::ids::{InodeNum, Vbn};
-use crate::inode::{INODES_PER_PAGE, Inode};
+use crate::inode::{Hidden, INODES_PER_PAGE, Inode};
 use crate::layout::ImageRoot;
 use crate::op::{FileKind, ROOT_INO};
 use crate::tree::Tree;
@@ -30,6 +30,21 @@ struct Seen {
     named_as: u64,
     /// The directory that names it.
     named_in: u64,
+    /// Whether only its file leads to it.
+    hidden: bool,
+}
+
+/// Counts a file as the name of what only it leads to: its attribute directory, and its access control list.
+fn note_hidden(file: &Inode, part: &mut Part<'_>) {
+    for hidden in [file.attrs, file.acl_file] {
+        if file.kind.is_some()
+            && hidden != InodeNum(0)
+            && let Some(slot) = slot_of(part.pages, hidden)
+            && part.seen[slot].hidden
+        {
+            part.seen[slot].names += 1;
+        }
+    }
 }
 
 /// The inodes whose names are being counted.
@@ -101,6 +116,7 @@ impl Checker<'_> {
                     name_key: inode.name_key.0,
                     named_as: 0,
                     named_in: 0,
+                    hidden: inode.hidden != Hidden::No,
                 };
             }
         }
@@ -118,8 +134,12 @@ impl Checker<'_> {
             };
             for ino in fbn * INODES_PER_PAGE..(fbn + 1) * INODES_PER_PAGE {
                 match Inode::decode(InodeNum(ino), &page) {
-                    Ok(inode) if inode.is_dir() => whole &= self.scan_directory(&inode, pages, part, first),
-                    Ok(_) => {}
+                    Ok(inode) => {
+                        note_hidden(&inode, part);
+                        if inode.is_dir() {
+                            whole &= self.scan_directory(&inode, pages, part, first);
+                        }
+                    }
                     Err(_) => whole = false,
                 }
             }
@@ -208,6 +228,8 @@ impl Checker<'_> {
                     FindingKind::LinkCount,
                     format!("this directory has {} names; it may have one", seen.names),
                 );
+            } else if seen.hidden {
+                // Its parent is its file, which was counted as its name.
             } else if seen.parent != seen.named_in {
                 let text = format!(
                     "this directory says that it is in directory {}, but its name is in {}",

@@ -288,7 +288,7 @@ impl<'a> Scrub<'a> {
             Ok(_) => {}
             Err(error @ (FsError::Corrupt { .. } | FsError::Io(_))) => {
                 let mut finding = owner.lost_block(&self.image, ptr.vbn, &error);
-                if ptr.vbn.0 >= self.shared.blocks {
+                if ptr.vbn.0 >= self.shared.blocks() {
                     finding.kind = FindingKind::BadPointer;
                 }
                 self.findings.push(finding);

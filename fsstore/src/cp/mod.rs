@@ -51,6 +51,8 @@ pub(crate) enum TableChange {
     Delete(SnapshotId),
     /// The active image becomes the snapshot's.
     Restore(SnapshotId),
+    /// Only puts it to other blocks.
+    Rewrite,
 }
 
 /// The state as it was when the CP froze it.
@@ -305,7 +307,7 @@ impl TableChange {
         image: ImageRoot,
     ) -> Result<Option<SnapEntry>> {
         match self {
-            TableChange::Keep | TableChange::Restore(_) => Ok(None),
+            TableChange::Keep | TableChange::Restore(_) | TableChange::Rewrite => Ok(None),
             TableChange::Add { name, created } => {
                 assert!(snaps.len() < SNAPSHOTS_MAX, "the caller checked the number of snapshots");
                 let id = info.next_snapshot;

@@ -106,6 +106,13 @@ impl Disk for FileDisk {
         self.file.sync_data()
     }
 
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        if self.file.metadata()?.file_type().is_block_device() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a device can't change its size"));
+        }
+        self.file.set_len(bytes)
+    }
+
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -1,14 +1,14 @@
 //! CREATE, MKDIR, SYMLINK, MKNOD, LINK.
 
-use super::{Plan, Seen, setattr};
+use super::{Plan, Seen, acl, setattr};
 use crate::access::{SETGID, W, X, check_name, is_dots, mode_for_new, need};
 use crate::directory;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, CreateHow, FileKind, LINK_MAX, Op, SYMLINK_MAX, SetAttrs, SetTime, Time};
-use crate::record::{Act, Make};
+use crate::record::{AclBlob, Act, Make};
 use crate::state::State;
 use crate::tree::page_from;
 use bytes::Bytes;
@@ -166,7 +166,18 @@ fn new_file(
     if size > crate::op::FILE_SIZE_MAX {
         return Err(FsError::FileTooBig);
     }
-    let id = st.next_id(io)?;
+    // A link's rights mean nothing.
+    let inherited = dir.acl.as_ref().filter(|_| kind != FileKind::Symlink);
+    let is_dir = kind == FileKind::Dir;
+    let inherited = inherited.and_then(|acl| acl.inherited(is_dir));
+    let mode = inherited.as_ref().map_or(mode, |acl| mode & !0o777 | acl.mode(is_dir));
+    let (id, acl) = match &inherited {
+        None => (st.next_id(io)?, None),
+        Some(acl) => {
+            let (id, made) = st.next_two_ids(io)?;
+            (id, Some(AclBlob { made: Some(made), ..acl::blob(acl)? }))
+        }
+    };
     let make = Make {
         dir: dir.ino,
         name: name.clone(),
@@ -180,6 +191,7 @@ fn new_file(
         size,
         atime: fixed(attrs.atime),
         mtime: fixed(attrs.mtime),
+        acl,
     };
     Ok(Plan::of(Some(Act::Make(make)), Seen::new(id)).in_dir(dir))
 }
@@ -195,6 +207,9 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
     inode.atime = make.atime.unwrap_or(now);
     inode.mtime = make.mtime.unwrap_or(now);
     st.take_id(io, inode)?;
+    if let Some(blob) = &make.acl {
+        acl::put(st, io, now, make.id.ino, blob)?;
+    }
     if make.kind == FileKind::Symlink {
         st.edit(io, make.id.ino, |inode, edit| {
             inode.blocks = 1;
@@ -253,7 +268,7 @@ pub(super) fn link(
         return Err(FsError::Exists);
     }
     need(cx, &dir, W | X)?;
-    if file.is_dir() {
+    if file.is_dir() || file.hidden != Hidden::No {
         return Err(FsError::Perm);
     }
     if file.nlink >= LINK_MAX {

@@ -2,13 +2,17 @@
 //!
 //! `plan` changes nothing. `apply` decides nothing: after a crash, replay gives exactly the same.
 
+mod acl;
+mod hole;
 mod make;
 mod remove;
 mod rename;
 mod setattr;
 mod share;
 mod write;
+mod xattr;
 
+pub(crate) use hole::missing_blocks;
 pub(crate) use write::{Direct, check as check_write, direct_part};
 
 use crate::error::{FsError, Result};
@@ -29,8 +33,8 @@ pub(crate) struct Plan {
     to_dir: Option<Seen>,
     gone: Option<FileId>,
     count: usize,
-    /// Blocks that the next CP may have to write besides those of [`cost`].
-    pub(crate) more_blocks: u64,
+    /// Blocks that it may cost besides [`cost`]: for the hidden inodes that it frees.
+    pub(crate) extra: u64,
 }
 
 /// A file before the operation.
@@ -54,7 +58,7 @@ impl Seen {
 
 impl Plan {
     fn of(act: Option<Act>, object: Seen) -> Plan {
-        Plan { act, object, dir: None, to_dir: None, gone: None, count: 0, more_blocks: 0 }
+        Plan { act, object, dir: None, to_dir: None, gone: None, count: 0, extra: 0 }
     }
 
     fn in_dir(mut self, dir: &Arc<Inode>) -> Plan {
@@ -87,6 +91,13 @@ pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Optio
                 share::Request { from: *from, from_offset: 0, to: *to, to_offset: 0, len: 0, whole: true };
             share::plan(st, io, cx, &request)
         }
+        Op::Deallocate { file, offset, len } => hole::deallocate(st, io, cx, *file, *offset, *len),
+        Op::Allocate { file, offset, len } => hole::allocate(st, io, cx, *file, *offset, *len),
+        Op::SetXattr { file, name, value, how } => xattr::set(st, io, cx, *file, name, value, *how),
+        Op::RemoveXattr { file, name } => xattr::remove(st, io, cx, *file, name),
+        Op::MakeStream { file, name, guarded } => xattr::make_stream(st, io, cx, *file, name, *guarded),
+        Op::RemoveStream { file, name } => xattr::remove_stream(st, io, cx, *file, name),
+        Op::SetAcl { file, acl } => acl::set(st, io, cx, *file, acl.as_ref()),
     }
 }
 
@@ -103,6 +114,10 @@ pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
         Act::SetAttr(set) => setattr::apply(st, io, now, set)?,
         Act::Write(write) => write::apply(st, io, now, write)?,
         Act::Share(share) => share::apply(st, io, now, share)?,
+        Act::Punch { file, from, to, mode } => hole::apply(st, io, now, *file, *from..*to, *mode)?,
+        Act::PutAttr(put) => xattr::apply(st, io, now, put)?,
+        Act::DropAttr { file, name } => xattr::apply_drop(st, io, now, *file, name)?,
+        Act::SetAcl { file, acl, mode } => acl::apply(st, io, now, *file, acl, *mode)?,
     }
     st.lsn = record.lsn;
     Ok(())
@@ -113,9 +128,9 @@ pub(crate) fn outcome(st: &mut State, io: &Io, plan: Plan) -> Result<Done> {
     let lsn = st.lsn;
     let gone = plan.gone;
     let mut change = |seen: Seen| -> Result<Change> {
-        let after = match st.load(io, seen.id.ino) {
-            Ok(inode) if inode.kind.is_some() && inode.generation == seen.id.generation => inode.attr(),
-            _ => {
+        let after = match st.file(io, seen.id) {
+            Ok(inode) => inode.attr(),
+            Err(_) => {
                 let last = seen.last.ok_or(FsError::Stale)?;
                 Attr { nlink: 0, ..last }
             }
@@ -140,6 +155,7 @@ pub(crate) fn cost(op: &Op) -> u64 {
         Op::Write { data, .. } => {
             METADATA + data.len() as u64 / crate::ids::BLOCK_SIZE_U64 + data.len() as u64 / (1 << 20)
         }
+        Op::SetXattr { value, .. } => METADATA + 8 + value.len() as u64 / crate::ids::BLOCK_SIZE_U64,
         _ => METADATA,
     }
 }
@@ -156,7 +172,7 @@ pub(crate) fn names(op: &Op) -> [Option<(FileId, &[u8], bool)>; 2] {
         Op::Rename { from_dir, from, to_dir, to } => {
             [Some((*from_dir, from, false)), Some((*to_dir, to, true))]
         }
-        Op::SetAttr { .. } | Op::Write { .. } | Op::CloneRange { .. } | Op::CloneFile { .. } => [None, None],
+        _ => [None, None],
     }
 }
 
@@ -165,6 +181,7 @@ pub(crate) fn frees_space(op: &Op) -> bool {
     match op {
         Op::Remove { .. } | Op::Rmdir { .. } => true,
         Op::SetAttr { attrs, .. } => attrs.size == Some(0),
+        Op::Deallocate { .. } | Op::RemoveXattr { .. } | Op::RemoveStream { .. } => true,
         _ => false,
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn remove(st: &mut State, io: &Io, cx: &Context, dir: FileId, name: &
     }
     let mut plan =
         Plan::of(Some(Act::Unlink { dir: dir.ino, name: name.clone() }), Seen::old(&file)).in_dir(&dir);
+    plan.extra = st.attr_count(io, &file)?;
     plan.gone = (file.nlink == 1).then(|| file.id());
     Ok(plan)
 }
@@ -62,6 +63,7 @@ pub(super) fn rmdir(st: &mut State, io: &Io, cx: &Context, dir: FileId, name: &B
     }
     let mut plan =
         Plan::of(Some(Act::Unlink { dir: dir.ino, name: name.clone() }), Seen::old(&file)).in_dir(&dir);
+    plan.extra = st.attr_count(io, &file)?;
     plan.gone = Some(file.id());
     Ok(plan)
 }

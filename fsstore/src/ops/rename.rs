@@ -41,9 +41,11 @@ pub(super) fn plan(
     if !same {
         check_rights(cx, &from_dir, &to_dir, &moved, replaced.as_ref())?;
     }
+    let extra = replaced.as_ref().map_or(Ok(0), |file| st.attr_count(io, file))?;
     let act = Act::Rename { from_dir: from_dir.ino, from: from.clone(), to_dir: to_dir.ino, to: to.clone() };
     let mut plan = Plan::of((!same).then_some(act), Seen::old(&moved)).in_dir(&from_dir);
     plan.to_dir = Some(Seen::old(&to_dir));
+    plan.extra = extra;
     plan.gone = replaced.filter(|file| !same && (file.is_dir() || file.nlink == 1)).map(|file| file.id());
     Ok(plan)
 }

@@ -1,10 +1,11 @@
 //! SETATTR.
 
-use super::{Plan, Seen};
+use super::hole::zero;
+use super::{Plan, Seen, acl};
 use crate::access::{SETGID, W, need, need_or_owner, without_setid};
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, FILE_SIZE_MAX, FileKind, SetAttrs, SetTime, Time};
 use crate::record::{Act, SetAttr};
@@ -26,6 +27,10 @@ pub(super) fn plan(
     if *attrs == SetAttrs::default() {
         return Ok(Plan::of(None, Seen::old(&inode)));
     }
+    if inode.hidden != Hidden::No && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+        // They are those of the file that the stream is of.
+        return Err(FsError::Invalid);
+    }
     check_owner(cx, &inode, attrs)?;
     check_times(cx, &inode, attrs)?;
     if let Some(size) = attrs.size {
@@ -38,9 +43,15 @@ pub(super) fn plan(
         SetTime::Now => Some(cx.now),
         SetTime::To(time) => Some(time),
     };
+    let mode = new_mode(cx, &inode, attrs, chown, resize);
+    let acl = match (&inode.acl, attrs.mode.and(mode)) {
+        (Some(acl), Some(mode)) => Some(acl::blob(&acl.with_mode(mode, inode.is_dir()))?),
+        _ => None,
+    };
     let set = SetAttr {
         file: inode.ino,
-        mode: new_mode(cx, &inode, attrs, chown, resize),
+        acl,
+        mode,
         uid: attrs.uid,
         gid: attrs.gid,
         size: attrs.size,
@@ -104,6 +115,9 @@ fn new_mode(cx: &Context, inode: &Inode, attrs: &SetAttrs, chown: bool, resize: 
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result<()> {
+    if let Some(blob) = &set.acl {
+        acl::put(st, io, now, set.file, blob)?;
+    }
     st.edit(io, set.file, |inode, edit| {
         let time = inode.stamp(now);
         inode.ctime = time;
@@ -125,11 +139,7 @@ fn resize(inode: &mut Inode, edit: &mut Edit<'_>, size: u64) -> Result<()> {
         let dropped = inode.tree.truncate(edit, Fbn(size.div_ceil(BLOCK_SIZE_U64)))?;
         inode.blocks = inode.blocks.saturating_sub(dropped);
         // What is behind the end of the last block must read as zeros if the file grows again.
-        let tail = usize::try_from(size % BLOCK_SIZE_U64).unwrap_or(0);
-        let last = Fbn(size / BLOCK_SIZE_U64);
-        if tail != 0 && inode.tree.page(edit.io, last)?.is_some() {
-            inode.tree.page_mut(edit, last)?[tail..].fill(0);
-        }
+        zero(inode, edit, size..size.next_multiple_of(BLOCK_SIZE_U64))?;
     }
     inode.size = size;
     Ok(())

@@ -6,7 +6,7 @@ use crate::access::{R, W, X, may, need_or_owner, without_setid};
 use crate::cp::sharing::REFS_PER_PAGE;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, SnapshotId};
-use crate::inode::Inode;
+use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{CLONE_MAX, Context, FILE_SIZE_MAX, FileKind, Time};
 use crate::record::{Act, Share};
@@ -34,8 +34,10 @@ fn source(st: &mut State, io: &Io, id: FileId) -> Result<Arc<Inode>> {
     inode.map(Arc::new).ok_or(FsError::Stale)
 }
 
+/// A named stream has the owner of its file, which a clone could not give it.
 fn need_file(inode: &Inode) -> Result<()> {
     match inode.kind {
+        _ if inode.hidden != Hidden::No => Err(FsError::Invalid),
         Some(FileKind::File) => Ok(()),
         Some(FileKind::Dir) => Err(FsError::IsDir),
         _ => Err(FsError::Invalid),
@@ -81,7 +83,7 @@ pub(super) fn plan(st: &mut State, io: &Io, cx: &Context, request: &Request) -> 
     };
     let mut plan = Plan::of((len > 0 || request.whole).then_some(Act::Share(share)), Seen::old(&to));
     // Index pages, counts of users; and what is not on disk yet is copied.
-    plan.more_blocks =
+    plan.extra =
         blocks / 256 + blocks / REFS_PER_PAGE + blocks.min(st.ledger.dirty_blocks + st.frozen_blocks);
     plan.count = usize::try_from(len).unwrap_or(usize::MAX);
     Ok(plan)
@@ -110,19 +112,16 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, share: &Share) -> Result
         )
     };
     st.edit(io, share.to, |inode, edit| {
-        if share.size.is_some() {
-            inode.blocks -= inode.tree.truncate(edit, Fbn(0))?;
-        }
+        let end = Fbn(share.to_fbn.0 + share.blocks);
+        inode.blocks -= match share.size {
+            Some(_) => inode.tree.truncate(edit, Fbn(0))?,
+            // The holes of the source are holes of the target.
+            None => inode.tree.punch(edit, share.to_fbn, end)?,
+        };
         let shift = |fbn: Fbn| Fbn(fbn.0 - share.from_fbn.0 + share.to_fbn.0);
         from.tree.for_range(io, share.from_fbn, share.blocks, &mut |fbn, found| {
             let at = shift(fbn);
             match found {
-                Found::Hole => {
-                    if inode.tree.page_is_there(io, at)? {
-                        inode.tree.replace(edit, at, Slot::Hole)?;
-                        inode.blocks -= 1;
-                    }
-                }
                 // Not on disk yet: the CP gives it a block of its own.
                 Found::Page(page) => inode.blocks += u64::from(inode.tree.put_page(edit, at, page)?),
                 Found::Disk(ptr) => {

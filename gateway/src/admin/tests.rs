@@ -165,6 +165,12 @@ async fn vservers_volumes_snapshots_and_policies_come_and_go() {
     let node = Node::with_vserver().await;
     assert_eq!(node.get("/vservers").await[0]["volumes"], json!(2));
     assert_eq!(node.get("/vservers/vs/volumes/data").await["junction"], json!("/data"));
+    for (bytes, expected) in [(200 << 20, 200), (1, 400), (20 << 20, 200)] {
+        let patch = Some(json!({ "size_bytes": bytes }));
+        let (status, shown) = node.ask("PATCH", "/vservers/vs/volumes/data", patch).await;
+        assert_eq!(status, expected, "{shown}");
+        assert!(status != 200 || shown["size_bytes"] == json!(bytes), "{shown}");
+    }
 
     let snapshots = "/vservers/vs/volumes/data/snapshots";
     node.make(snapshots, json!({"name": "s1"})).await;

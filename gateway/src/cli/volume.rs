@@ -60,7 +60,9 @@ pub enum VolumeCommand {
         /// Name
         name: String,
     },
-    /// Mount one elsewhere or under another policy
+    /// Mount one elsewhere or under another policy, or change its size
+    #[command(after_help = "Examples:\n  ferry volume modify vs1 home --size 2T\n  \
+                            ferry volume modify vs1 home --junction /people")]
     Modify {
         /// Virtual server
         vserver: String,
@@ -72,6 +74,9 @@ pub enum VolumeCommand {
         /// New export policy
         #[arg(long)]
         policy: Option<String>,
+        /// New size, e.g. 512M, 10G; a smaller one only if nothing stands behind its end
+        #[arg(long, value_parser = parse_bytes)]
+        size: Option<u64>,
     },
     /// Delete one with everything in it
     Delete {
@@ -101,8 +106,8 @@ pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> an
             output.print(&client.get(&format!("/vservers/{}/volumes", segment(&vserver)))?, COLUMNS);
         }
         VolumeCommand::Show { vserver, name } => output.print(&client.get(&path(&vserver, &name))?, COLUMNS),
-        VolumeCommand::Modify { vserver, name, junction, policy } => {
-            let body = json!({ "junction": junction, "policy": policy });
+        VolumeCommand::Modify { vserver, name, junction, policy, size } => {
+            let body = json!({ "junction": junction, "policy": policy, "size_bytes": size });
             output.print(&client.patch(&path(&vserver, &name), &body)?, COLUMNS);
         }
         VolumeCommand::Delete { vserver, name } => {

@@ -83,7 +83,7 @@ impl From<NamespaceError> for ClusterError {
 impl From<FsError> for ClusterError {
     fn from(error: FsError) -> Self {
         match error {
-            FsError::Snapshot(_) | FsError::NoSpace | FsError::ReadOnly => {
+            FsError::Snapshot(_) | FsError::NoSpace | FsError::ReadOnly | FsError::Resize(_) => {
                 ClusterError::Conflict(error.to_string())
             }
             FsError::NameTooLong | FsError::Invalid => ClusterError::Invalid(error.to_string()),

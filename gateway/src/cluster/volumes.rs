@@ -42,6 +42,10 @@ pub struct VolumePatch {
     pub junction: Option<String>,
     /// New export policy.
     pub policy: Option<String>,
+    /// New size of the address space in bytes. Refused while the vserver migrates, and where something stands behind a
+    /// smaller end.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
 }
 
 /// A volume as the API shows it.
@@ -85,11 +89,8 @@ impl Cluster {
         }
         let device = new.device.map(|path| (PathBuf::from(path), not_blank(new.overwrite)));
         let all_of_it = device.is_some() && new.size_bytes == 0;
-        if !all_of_it && !(VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&new.size_bytes) {
-            return Err(ClusterError::Invalid(format!(
-                "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {}",
-                new.size_bytes
-            )));
+        if !all_of_it {
+            check_size(new.size_bytes)?;
         }
         let _guard = self.lock(vserver).await;
         self.record_to_change(vserver)?;
@@ -202,10 +203,10 @@ impl Cluster {
         view
     }
 
-    /// Mounts a volume elsewhere or under another policy.
+    /// Mounts a volume elsewhere or under another policy, or changes its size.
     ///
     /// # Errors
-    /// A bad or taken path, an unknown policy.
+    /// A bad or taken path, an unknown policy, a size out of range or too small for what is in the volume.
     pub async fn modify_volume(
         self: &Arc<Self>,
         vserver: &str,
@@ -221,6 +222,13 @@ impl Cluster {
         }
         record.junction = patch.junction.unwrap_or(record.junction);
         let served = self.need_served(vserver)?;
+        let resize = match patch.size_bytes {
+            Some(bytes) => {
+                check_size(bytes)?;
+                Some((bytes, self.mounted(vserver, name)?))
+            }
+            None => None,
+        };
         let this = Arc::clone(self);
         blocking(move || {
             let mut mounts = served.mounts();
@@ -228,6 +236,10 @@ impl Cluster {
                 *mount = mounted_volume(&record, Arc::clone(&mount.volume));
             }
             let namespace = Namespace::build(mounts, now())?;
+            if let Some((bytes, volume)) = resize {
+                volume.resize(bytes)?;
+                record.size_bytes = volume.size_bytes();
+            }
             this.store.update(|tx| tx.put(&record))?;
             served.vserver.set_namespace(namespace);
             this.volume(&record.vserver, &record.name)
@@ -297,12 +309,22 @@ fn size_on_device(record: &mut VolumeRecord, disk: &FileDisk) -> Result<()> {
     Ok(())
 }
 
+fn check_size(bytes: u64) -> Result<()> {
+    if (VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    Err(ClusterError::Invalid(format!(
+        "a volume has {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX} bytes, not {bytes}"
+    )))
+}
+
 fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
     let space = volume.map(|volume| volume.statfs());
     VolumeView {
         name: record.name.clone(),
         uuid: record.uuid,
-        size_bytes: record.size_bytes,
+        // The volume knows best: a crash may have come between its resize and the record's.
+        size_bytes: volume.map_or(record.size_bytes, |volume| volume.size_bytes()),
         junction: record.junction.clone(),
         policy: record.policy.clone(),
         mounted: volume.is_some(),

@@ -90,6 +90,7 @@ impl Run {
         let volume = open(disk.clone())?;
         let state = self.find_state(&volume, cuts.at())?;
         self.check_snapshot_list(&volume, cuts.at())?;
+        self.check_size(&volume, cuts.at())?;
         if !go_on {
             return Ok(1);
         }
@@ -119,6 +120,13 @@ impl Run {
                 difference(&found, self.states[allowed.start].dump()),
             )
         })
+    }
+
+    fn check_size(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
+        let done = self.sizes.iter().rposition(|(_, done, _)| *done <= cut).expect("the first is at event 0");
+        let mut possible = self.sizes[done..].iter().filter(|(begun, ..)| *begun <= cut);
+        let size = volume.size_bytes();
+        if possible.any(|(.., bytes)| *bytes == size) { Ok(()) } else { Err(format!("a size of {size}")) }
     }
 
     fn check_snapshot_list(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
@@ -163,6 +171,7 @@ impl Run {
             acknowledged: vec![(0, 1), (mounted, state - first + 1)],
             snapshots: Vec::new(),
             begun: self.begun.iter().filter(|(begun, _)| *begun <= cut).map(|(_, id)| (0, *id)).collect(),
+            sizes: vec![(0, 0, pair.volume.size_bytes())],
             shape: self.shape,
             seed: self.seed ^ (cut as u64) << 20,
         };

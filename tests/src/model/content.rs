@@ -62,6 +62,34 @@ impl Content {
         self.len = len;
     }
 
+    /// Makes a hole of what is before the end.
+    pub fn punch(&mut self, offset: u64, end: u64) {
+        let end = end.min(self.len);
+        for number in offset / CHUNK_U64..end.div_ceil(CHUNK_U64).max(offset / CHUNK_U64) {
+            let (first, last) = (number * CHUNK_U64, ((number + 1) * CHUNK_U64).min(self.len));
+            if offset <= first && last <= end {
+                self.chunks.remove(&number);
+            } else if let Some(chunk) = self.chunks.get_mut(&number) {
+                let to = usize::try_from(end.min(last) - first).expect("within a chunk");
+                Arc::make_mut(chunk)[within(offset.max(first))..to].fill(0);
+            }
+        }
+    }
+
+    /// As lseek(2): where data (or a hole) begins at or after `offset`.
+    pub fn seek(&self, offset: u64, data: bool) -> Option<u64> {
+        if offset >= self.len {
+            return None;
+        }
+        let first = offset / CHUNK_U64;
+        if data {
+            let (number, _) = self.chunks.range(first..).next()?;
+            return Some(offset.max(number * CHUNK_U64));
+        }
+        let hole = (first..).find(|number| !self.chunks.contains_key(number)).expect("files end");
+        Some(offset.max(hole * CHUNK_U64).min(self.len))
+    }
+
     /// The bytes from `offset`, at most `len`, up to the end of the file.
     pub fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let len = usize::try_from(self.len.saturating_sub(offset).min(len as u64)).expect("at most len");

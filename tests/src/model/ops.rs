@@ -6,7 +6,7 @@ use super::{Body, Model, Node, change, comparable, content::Content, perm, regul
 use bytes::Bytes;
 use fsstore::{
     Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
-    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX,
+    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +26,13 @@ struct Fresh<'a> {
 impl Model {
     /// Runs one mutation. `given` is the id that the volume picked, if it made a file. The result's `lsn` is 0.
     pub fn execute(&mut self, cx: &Context, op: &Op, given: Option<FileId>) -> Result<Done> {
+        let done = self.run(cx, op, given)?;
+        // Streams follow their file.
+        self.share_rights(done.object.after.id);
+        Ok(done)
+    }
+
+    fn run(&mut self, cx: &Context, op: &Op, given: Option<FileId>) -> Result<Done> {
         match op {
             Op::Create { dir, name, how } => self.create(cx, *dir, name, how, given),
             Op::Mkdir { dir, name, attrs } => {
@@ -69,10 +76,16 @@ impl Model {
                 self.clone_range(cx, what)
             }
             Op::CloneFile { from, to } => {
-                let what =
-                    Clone { from: *from, from_offset: 0, to: *to, to_offset: 0, len: 0, whole: true };
+                let what = Clone { from: *from, from_offset: 0, to: *to, to_offset: 0, len: 0, whole: true };
                 self.clone_range(cx, what)
             }
+            Op::Deallocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, true),
+            Op::Allocate { file, offset, len } => self.reserve(cx, *file, *offset, *len, false),
+            Op::SetXattr { file, name, value, how } => self.set_xattr(cx, *file, name, Some(value), *how),
+            Op::RemoveXattr { file, name } => self.set_xattr(cx, *file, name, None, XattrHow::Replace),
+            Op::MakeStream { file, name, guarded } => self.make_stream(cx, *file, name, *guarded, given),
+            Op::RemoveStream { file, name } => self.remove_stream(cx, *file, name),
+            Op::SetAcl { .. } => unreachable!("no list is generated: tests of them are in the store's crate"),
         }
     }
 
@@ -173,7 +186,7 @@ impl Model {
         let id = given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = new_attr(cx, parent, id, &fresh);
-        self.nodes.insert(id, Arc::new(Node { attr, body: fresh.body, parent: dir }));
+        self.nodes.insert(id, Arc::new(Node::new(attr, fresh.body, dir)));
         self.entries_mut(dir).insert(name.clone(), id);
         let dir_change = self.touch_dir(cx, dir, i32::from(is_dir));
         Ok(self.done(Change { before: None, after: attr }, Some(dir_change)))
@@ -185,7 +198,7 @@ impl Model {
             return Err(FsError::Exists);
         }
         perm::need(cx, &self.nodes[&dir], W | X)?;
-        if before.kind == FileKind::Dir {
+        if before.kind == FileKind::Dir || self.nodes[&file].stream_of.is_some() {
             return Err(FsError::Perm);
         }
         if before.nlink >= LINK_MAX {
@@ -231,7 +244,7 @@ impl Model {
         if attr.kind == FileKind::Dir || attr.nlink == 1 {
             // CHOICE: nobody can ask for the ctime of a file that is gone, so it stays as it was.
             let after = Attr { nlink: 0, ..*attr };
-            self.nodes.remove(&file);
+            self.forget(file);
             return (after, Some(file));
         }
         attr.nlink -= 1;
@@ -359,7 +372,7 @@ impl Model {
             }
             let time = stamp(&node.attr, cx);
             (node.attr.mtime, node.attr.ctime) = (time, time);
-            if cx.uid != 0 {
+            if cx.uid != 0 && node.stream_of.is_none() {
                 node.attr.mode = without_privilege(node.attr.mode);
             }
         }
@@ -367,11 +380,43 @@ impl Model {
         Ok(Done { count: data.len(), ..self.done(object, None) })
     }
 
+    /// DEALLOCATE (`punch`) and ALLOCATE.
+    fn reserve(&mut self, cx: &Context, file: FileId, offset: u64, len: u64, punch: bool) -> Result<Done> {
+        let node = self.node(file)?;
+        let before = node.attr;
+        regular(node)?;
+        perm::need_or_owner(cx, node, W)?;
+        let end = offset.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX).ok_or(FsError::FileTooBig)?;
+        // CHOICE: what changes no byte changes no time; Linux would stamp it.
+        let changes = len > 0 && if punch { offset < before.size } else { end > before.size };
+        if changes {
+            let node = self.node_mut(file);
+            if let Body::File(content) = &mut node.body {
+                if punch {
+                    content.punch(offset, end)
+                } else {
+                    content.set_len(end)
+                }
+                node.attr.size = content.len();
+            }
+            let time = stamp(&node.attr, cx);
+            (node.attr.mtime, node.attr.ctime) = (time, time);
+            if cx.uid != 0 && node.stream_of.is_none() {
+                node.attr.mode = without_privilege(node.attr.mode);
+            }
+        }
+        let object = change(&before, &self.nodes[&file].attr);
+        Ok(self.done(object, None))
+    }
+
     fn setattr(&mut self, cx: &Context, file: FileId, attrs: &SetAttrs, guard: Option<Time>) -> Result<Done> {
         let node = self.node(file)?;
         let before = node.attr;
         if guard.is_some_and(|guard| guard != before.ctime) {
             return Err(FsError::NotSync);
+        }
+        if node.stream_of.is_some() && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+            return Err(FsError::Invalid);
         }
         check_owner_only(cx, node, attrs)?;
         if let Some(size) = attrs.size {
@@ -495,7 +540,7 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
     if let (Some(size), Body::File(content)) = (attrs.size, &mut node.body) {
         if size != content.len() {
             node.attr.mtime = now;
-            if cx.uid != 0 {
+            if cx.uid != 0 && node.stream_of.is_none() {
                 // CHOICE: as truncate(2), though knfsd leaves the bits.
                 node.attr.mode = without_privilege(node.attr.mode);
             }

@@ -2,7 +2,7 @@
 
 use super::ops::{stamp, without_privilege};
 use super::perm::{R, W, X};
-use super::{Body, Model, change, perm, regular};
+use super::{Body, Model, Node, change, perm, regular};
 use fsstore::{CLONE_MAX, Context, Done, FILE_SIZE_MAX, FileId, FsError, Result};
 
 const BLOCK: u64 = 4096;
@@ -62,7 +62,10 @@ impl Model {
     /// The length to copy, and where it ends in the target.
     fn check_clone(&self, cx: &Context, what: &Clone) -> Result<(u64, u64)> {
         let (from, to) = (self.node(what.from)?, self.node(what.to)?);
+        let plain = |node: &Node| if node.stream_of.is_some() { Err(FsError::Invalid) } else { Ok(()) };
+        plain(from)?;
         let size = regular(from)?.len();
+        plain(to)?;
         regular(to)?;
         if !perm::allowed(cx, from, X) {
             perm::need_or_owner(cx, from, R)?;

@@ -1,0 +1,174 @@
+//! SETXATTR, REMOVEXATTR, and named streams made and removed.
+
+use super::make::stamp_content;
+use super::{Plan, Seen};
+use crate::access::{W, need};
+use crate::directory;
+use crate::error::{FsError, Result};
+use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
+use crate::inode::{Hidden, Inode};
+use crate::io::Io;
+use crate::op::{Context, FileKind, Time, XATTR_VALUE_MAX, XattrHow};
+use crate::record::{Act, PutAttr};
+use crate::state::State;
+use crate::tree::page_from;
+use crate::xattr::{check_has_streams, check_xattr, stream_entry, xattr_entry};
+use bytes::Bytes;
+use std::sync::Arc;
+
+pub(super) fn set(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    name: &Bytes,
+    value: &Bytes,
+    how: XattrHow,
+) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    let entry = xattr_entry(name)?;
+    check_xattr(cx, &inode, &entry, true)?;
+    if value.len() > XATTR_VALUE_MAX {
+        return Err(FsError::FileTooBig);
+    }
+    let there = st.attr_file(io, &inode, &entry)?.is_some();
+    match how {
+        XattrHow::Create if there => return Err(FsError::Exists),
+        XattrHow::Replace if !there => return Err(FsError::NotFound),
+        _ => {}
+    }
+    let put = put(st, io, &inode, entry, !there, Some(value.clone()))?;
+    Ok(Plan::of(Some(Act::PutAttr(put)), Seen::old(&inode)))
+}
+
+/// The record that puts `entry`, with the inodes that it needs.
+fn put(
+    st: &mut State,
+    io: &Io,
+    file: &Arc<Inode>,
+    name: Bytes,
+    new: bool,
+    value: Option<Bytes>,
+) -> Result<PutAttr> {
+    let dir = st.attr_dir(io, file)?;
+    if new && dir.as_ref().is_some_and(|dir| dir.entries >= st.attrs_max) {
+        return Err(FsError::AttrsFull);
+    }
+    let (dir, made) = match (dir, new) {
+        (None, _) => {
+            let (dir, made) = st.next_two_ids(io)?;
+            (Some(dir), Some(made))
+        }
+        (Some(_), true) => (None, Some(st.next_id(io)?)),
+        (Some(_), false) => (None, None),
+    };
+    Ok(PutAttr { file: file.ino, dir, made, name, value })
+}
+
+pub(super) fn remove(st: &mut State, io: &Io, cx: &Context, file: FileId, name: &Bytes) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    let entry = xattr_entry(name)?;
+    check_xattr(cx, &inode, &entry, true)?;
+    st.attr_file(io, &inode, &entry)?.ok_or(FsError::NotFound)?;
+    Ok(Plan::of(Some(Act::DropAttr { file: inode.ino, name: entry }), Seen::old(&inode)))
+}
+
+pub(super) fn make_stream(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    name: &Bytes,
+    guarded: bool,
+) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    let entry = stream_entry(name)?;
+    check_has_streams(&inode)?;
+    if let Some(stream) = st.attr_file(io, &inode, &entry)? {
+        let stream = Arc::new(stream.with_rights_of(&inode));
+        return if guarded { Err(FsError::Exists) } else { Ok(Plan::of(None, Seen::old(&stream))) };
+    }
+    need(cx, &inode, W)?;
+    let put = put(st, io, &inode, entry, true, None)?;
+    let made = put.made.ok_or(FsError::Stale)?;
+    Ok(Plan::of(Some(Act::PutAttr(put)), Seen::new(made)))
+}
+
+pub(super) fn remove_stream(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    name: &Bytes,
+) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    let entry = stream_entry(name)?;
+    check_has_streams(&inode)?;
+    let stream = st.attr_file(io, &inode, &entry)?.ok_or(FsError::NotFound)?;
+    need(cx, &inode, W)?;
+    let mut plan = Plan::of(Some(Act::DropAttr { file: inode.ino, name: entry }), Seen::old(&inode));
+    plan.gone = Some(stream.id());
+    Ok(plan)
+}
+
+pub(super) fn hidden(id: FileId, file: InodeNum, now: Time, what: Hidden) -> Inode {
+    let mut inode = Inode::new(id.ino, id.generation);
+    let dir = what == Hidden::AttrDir;
+    inode.kind = Some(if dir { FileKind::Dir } else { FileKind::File });
+    (inode.nlink, inode.size) = if dir { (2, BLOCK_SIZE_U64) } else { (1, 0) };
+    (inode.atime, inode.mtime, inode.ctime, inode.btime) = (now, now, now, now);
+    (inode.parent, inode.hidden) = (file, what);
+    inode
+}
+
+pub(super) fn apply(st: &mut State, io: &Io, now: Time, put: &PutAttr) -> Result<()> {
+    if let Some(dir) = put.dir {
+        st.take_id(io, hidden(dir, put.file, now, Hidden::AttrDir))?;
+    }
+    let dir = st.edit(io, put.file, |inode, _| {
+        inode.attrs = put.dir.map_or(inode.attrs, |dir| dir.ino);
+        inode.ctime = inode.stamp(now);
+        Ok(inode.attrs)
+    })?;
+    let target = if let Some(made) = put.made {
+        let what = if put.value.is_some() { Hidden::Value } else { Hidden::Stream };
+        st.take_id(io, hidden(made, put.file, now, what))?;
+        let hash = st.hash;
+        st.edit(io, dir, |dir, edit| directory::insert(dir, edit, hash, &put.name, made, FileKind::File))?;
+        made.ino
+    } else {
+        let dir = st.load(io, dir)?.clone();
+        st.find(io, &dir, &put.name)?.ok_or(FsError::NotFound)?.file.ino
+    };
+    let Some(value) = &put.value else { return Ok(()) };
+    st.edit(io, target, |inode, edit| {
+        inode.tree.truncate(edit, Fbn(0))?;
+        let pages = value.chunks(BLOCK_SIZE);
+        (inode.size, inode.blocks) = (value.len() as u64, pages.len() as u64);
+        for (index, page) in pages.enumerate() {
+            inode.tree.put_page(edit, Fbn(index as u64), page_from(page))?;
+        }
+        stamp_content(inode, now);
+        Ok(())
+    })
+}
+
+pub(super) fn apply_drop(st: &mut State, io: &Io, now: Time, file: InodeNum, name: &Bytes) -> Result<()> {
+    let attrs = st.load(io, file)?.attrs;
+    let dir = st.load(io, attrs)?.clone();
+    let target = st.find(io, &dir, name)?.ok_or(FsError::NotFound)?;
+    let last = dir.entries == 1;
+    drop(dir);
+    st.edit(io, attrs, |dir, edit| directory::remove(dir, edit, target.key))?;
+    st.free_one(io, target.file.ino)?;
+    if last {
+        st.free_one(io, attrs)?;
+    }
+    st.edit(io, file, |inode, _| {
+        if last {
+            inode.attrs = InodeNum(0);
+        }
+        inode.ctime = inode.stamp(now);
+        Ok(())
+    })
+}
