@@ -318,8 +318,11 @@ pub(crate) fn read(disk: &dyn Disk, info: &FsInfo) -> Result<Vec<Batch>> {
     Ok(batches)
 }
 
+/// Half of the log, and the block in it behind what could be read.
+pub(crate) type LogEnd = (u8, u64);
+
 /// The batches up to the first that can't be read, and the block in each half behind them.
-pub(crate) fn read_whole(disk: &dyn Disk, info: &FsInfo) -> Result<(Vec<Batch>, [(u8, u64); 2])> {
+pub(crate) fn read_whole(disk: &dyn Disk, info: &FsInfo) -> Result<(Vec<Batch>, [LogEnd; 2])> {
     let mut batches = Vec::new();
     let mut ends = [(info.log_half, 0), (info.log_half ^ 1, 0)];
     for (half, block) in &mut ends {

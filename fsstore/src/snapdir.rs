@@ -62,6 +62,9 @@ impl SnapEntry {
     }
 }
 
+/// A snapshot in a `.snapshot` directory: cookie, name, and the directory in it.
+pub(crate) type ListedSnapshot = (Cookie, Bytes, FileId);
+
 impl Shared {
     /// The inode that `file` names in a snapshot or in a list of snapshots.
     pub(crate) fn snapshot_inode(&self, file: FileId) -> Result<Inode> {
@@ -113,7 +116,7 @@ impl Shared {
         dir: FileId,
         after: Cookie,
         max: usize,
-    ) -> Result<(Vec<(Cookie, Bytes, FileId)>, bool)> {
+    ) -> Result<(Vec<ListedSnapshot>, bool)> {
         /// Cookies 1 and 2 are those of `.` and `..`.
         const FIRST: u64 = 2;
         let snaps = self.snaps.read().clone();

@@ -1,5 +1,7 @@
 //! What changed between two snapshots, by path; also against a comparison of everything.
 
+#![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
+
 use fsstore::{
     ChangeKind, Context, Cookie, CreateHow, FileDisk, FileId, FileKind, Op, PathChange, ROOT, SetAttrs,
     Snapshot, Time, Tuning, Volume, VolumeSpec, root_of,

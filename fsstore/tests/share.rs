@@ -1,5 +1,7 @@
 //! Shared blocks: clones of files and ranges, files and volumes restored from snapshots.
 
+#![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
+
 use bytes::Bytes;
 use fsstore::{
     Context, CreateHow, FileDisk, FileId, FsError, Op, ROOT, SetAttrs, Time, Tuning, Volume, VolumeSpec,

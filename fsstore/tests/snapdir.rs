@@ -1,5 +1,7 @@
 //! Snapshots as clients see them: through `.snapshot`.
 
+#![allow(clippy::unwrap_used, reason = "a test may; clippy knows that only of functions marked as tests")]
+
 use bytes::Bytes;
 use fsstore::{
     Context, Cookie, CreateHow, FileDisk, FileId, FsError, Op, ROOT, SetAttrs, SnapshotDir, SnapshotId, Time,
