@@ -4,7 +4,7 @@
 
 use fsstore::{
     ChangeKind, Context, Cookie, CreateHow, FileDisk, FileId, FileKind, Op, PathChange, ROOT, SetAttrs,
-    Snapshot, Time, Tuning, Volume, VolumeSpec, root_of,
+    Snapshot, Time, Tuning, Volume, VolumeSpec, XattrHow, root_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -117,10 +117,15 @@ fn every_kind_of_change_is_told() {
     remove(&volume, e, "second");
     let last = volume.snapshot_create("last", cx().now).unwrap();
     assert_eq!(lines(&volume, &to, &last), set(["Unlinked /e/second"]));
+    // What is hidden behind a file is its attributes.
+    let put = |how| Op::SetXattr { file: linked, name: "user.a".into(), value: "1".into(), how };
+    run(&volume, put(XattrHow::Create));
+    let attributed = volume.snapshot_create("attributed", cx().now).unwrap();
+    assert_eq!(lines(&volume, &last, &attributed), ["Attributes ?".to_owned()].into());
     // The newest name is gone: its content's change has no path to tell.
     write(&volume, linked, 0, 10);
     let after = volume.snapshot_create("after", cx().now).unwrap();
-    assert_eq!(lines(&volume, &last, &after), set(["Modified ? [0..4096]"]));
+    assert_eq!(lines(&volume, &attributed, &after), set(["Modified ? [0..4096]"]));
 }
 
 /// Every name of a snapshot: the directory's inode, the name and the file; and the content of each file.

@@ -278,3 +278,24 @@ fn newer_snapshots_outlive_a_restore_of_an_older_one() {
     volume.snapshot_delete(tuesday.id).unwrap();
     assert_eq!(read(&volume, a), content(300, 1));
 }
+
+#[test]
+fn a_block_that_comes_back_and_goes_within_one_consistency_point_is_the_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = volume(dir.path());
+    let a = create(&volume, "a");
+    write(&volume, a, 0, content(300, 1));
+    let old = volume.snapshot_create("old", cx().now).unwrap();
+    write(&volume, a, 0, content(300, 2));
+    let level = used(&volume);
+    volume.execute(&cx(), Op::CloneFile { from: a.within(old.id), to: a }).unwrap();
+    remove(&volume, "a");
+    assert!(used(&volume) < level);
+    let other = create(&volume, "other");
+    write(&volume, other, 0, content(2000, 5));
+    volume.consistency_point().unwrap();
+    assert_eq!(read(&volume, a.within(old.id)), content(300, 1));
+    volume.snapshot_delete(old.id).unwrap();
+    remove(&volume, "other");
+    assert!(used(&volume) < 40, "{} blocks are still in use", used(&volume));
+}

@@ -123,10 +123,16 @@ impl Run {
     }
 
     fn check_size(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
-        let done = self.sizes.iter().rposition(|(_, done, _)| *done <= cut).expect("the first is at event 0");
+        let (done, _) = self.durable_size(cut);
         let mut possible = self.sizes[done..].iter().filter(|(begun, ..)| *begun <= cut);
         let size = volume.size_bytes();
         if possible.any(|(.., bytes)| *bytes == size) { Ok(()) } else { Err(format!("a size of {size}")) }
+    }
+
+    /// The newest resize that was done before `cut`, and the size since.
+    fn durable_size(&self, cut: usize) -> (usize, u64) {
+        let done = self.sizes.iter().rposition(|(_, done, _)| *done <= cut).expect("the first is at event 0");
+        (done, self.sizes[done].2)
     }
 
     fn check_snapshot_list(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
@@ -171,7 +177,8 @@ impl Run {
             acknowledged: vec![(0, 1), (mounted, state - first + 1)],
             snapshots: Vec::new(),
             begun: self.begun.iter().filter(|(begun, _)| *begun <= cut).map(|(_, id)| (0, *id)).collect(),
-            sizes: vec![(0, 0, pair.volume.size_bytes())],
+            // A resize that the process died in is not durable either.
+            sizes: vec![(0, 0, self.durable_size(cut).1), (0, mounted, pair.volume.size_bytes())],
             shape: self.shape,
             seed: self.seed ^ (cut as u64) << 20,
         };
