@@ -85,6 +85,11 @@ pub(crate) fn without_setid(mode: u32) -> u32 {
     if mode & GROUP_EXEC != 0 { mode & !SETGID } else { mode }
 }
 
+/// The mode that a change of the content by this caller leaves, if it is another one.
+pub(crate) fn mode_after_change(cx: &Context, inode: &Inode) -> Option<u32> {
+    Some(without_setid(inode.mode)).filter(|mode| cx.uid != 0 && *mode != inode.mode)
+}
+
 /// Checks the form of a name.
 pub(crate) fn check_name(name: &[u8]) -> Result<()> {
     if name.len() > NAME_MAX {

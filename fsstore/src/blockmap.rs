@@ -123,6 +123,23 @@ impl DiffRuns {
     }
 }
 
+impl DiffRuns {
+    /// All blocks of the runs.
+    pub(crate) fn blocks(self) -> Result<Vec<Vbn>> {
+        let mut blocks = Vec::new();
+        for run in self {
+            let run = run?;
+            blocks.extend((run.start.0..run.start.0 + run.blocks).map(Vbn));
+        }
+        Ok(blocks)
+    }
+
+    /// How many blocks the runs have.
+    pub(crate) fn count_blocks(self) -> Result<u64> {
+        self.map(|run| Ok(run?.blocks)).sum()
+    }
+}
+
 impl Iterator for DiffRuns {
     type Item = Result<VbnRange>;
 

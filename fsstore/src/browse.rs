@@ -202,10 +202,6 @@ impl Volume {
 
 /// Whether the caller may read what the file holds.
 fn check_read(cx: &Context, inode: &Inode) -> Result<()> {
-    match inode.kind {
-        Some(FileKind::File) => {}
-        Some(FileKind::Dir) => return Err(FsError::IsDir),
-        _ => return Err(FsError::Invalid),
-    }
+    inode.need_file()?;
     if may(cx, inode, X) { Ok(()) } else { need_or_owner(cx, inode, R) }
 }

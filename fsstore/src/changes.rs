@@ -136,6 +136,19 @@ impl<'a> Image<'a> {
             None => Ok(None),
         }
     }
+
+    /// A change of a file that keeps its name.
+    fn change_of(&mut self, file: &Inode, change: ChangeKind, ranges: Vec<Range<u64>>) -> Result<PathChange> {
+        Ok(PathChange {
+            change,
+            path: self.path_of(file)?,
+            from: None,
+            file: file.id().within(SnapshotId::ACTIVE),
+            kind: file.kind.unwrap_or(FileKind::File),
+            size: file.size,
+            ranges,
+        })
+    }
 }
 
 /// A name that came or went: the directory and the name.
@@ -289,15 +302,8 @@ fn content_change(io: &Io, was: &Inode, is: &Inode, new: &mut Image<'_>) -> Resu
     if !modified && !attributes {
         return Ok(None);
     }
-    Ok(Some(PathChange {
-        change: if modified { ChangeKind::Modified } else { ChangeKind::Attributes },
-        path: new.path_of(is)?,
-        from: None,
-        file: is.id().within(SnapshotId::ACTIVE),
-        kind: is.kind.unwrap_or(FileKind::File),
-        size: is.size,
-        ranges,
-    }))
+    let change = if modified { ChangeKind::Modified } else { ChangeKind::Attributes };
+    new.change_of(is, change, ranges).map(Some)
 }
 
 /// A change of what is hidden behind a file that both snapshots have.
@@ -306,15 +312,7 @@ fn attributes_of(old: &Image<'_>, new: &mut Image<'_>, ino: InodeNum) -> Result<
     if was.generation != is.generation {
         return Ok(None);
     }
-    Ok(Some(PathChange {
-        change: ChangeKind::Attributes,
-        path: new.path_of(&is)?,
-        from: None,
-        file: is.id().within(SnapshotId::ACTIVE),
-        kind: is.kind.unwrap_or(FileKind::File),
-        size: is.size,
-        ranges: Vec::new(),
-    }))
+    new.change_of(&is, ChangeKind::Attributes, Vec::new()).map(Some)
 }
 
 /// Tells what became of the names of one file.

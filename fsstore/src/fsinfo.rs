@@ -215,6 +215,13 @@ pub(crate) struct SnapEntry {
     pub(crate) snapshot_only: u64,
 }
 
+impl SnapEntry {
+    /// The block map of its image.
+    pub(crate) fn block_map(&self) -> Result<Tree> {
+        Tree::from_root(self.image.map)
+    }
+}
+
 /// The table's bytes. Their number depends on the names alone.
 pub(crate) fn encode_table(entries: &[SnapEntry]) -> Vec<u8> {
     let mut out = Writer::default();

@@ -110,6 +110,16 @@ impl Inode {
         FileId { ino: self.ino, generation: self.generation, snapshot: self.snapshot }
     }
 
+    /// # Errors
+    /// [`FsError::IsDir`], and [`FsError::Invalid`] for what else has no content that can be read and written.
+    pub(crate) fn need_file(&self) -> Result<()> {
+        match self.kind {
+            Some(FileKind::File) => Ok(()),
+            Some(FileKind::Dir) => Err(FsError::IsDir),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
     pub(crate) fn is_dir(&self) -> bool {
         self.kind == Some(FileKind::Dir)
     }

@@ -111,18 +111,18 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
 
 /// Blocks that snapshots hold and the active image does not: counted, where the count on disk has others in it.
 pub(crate) fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree) -> Result<u64> {
-    let maps: Vec<_> = snaps.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
+    let maps: Vec<_> = snaps.iter().map(|snap| snap.block_map()).collect::<Result<_>>()?;
     if maps.is_empty() {
         return Ok(0);
     }
-    DiffRuns::new(io.clone(), &maps, std::slice::from_ref(active))?.map(|run| Ok(run?.blocks)).sum()
+    DiffRuns::new(io.clone(), &maps, std::slice::from_ref(active))?.count_blocks()
 }
 
 fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning: Tuning) -> Result<Shared> {
     let image = info.image;
     let mut maps = vec![map.clone()];
     for snap in &snaps {
-        maps.push(Tree::from_root(snap.image.map)?);
+        maps.push(snap.block_map()?);
     }
     let snaps = Arc::new(snaps);
     let used = image.used_blocks + info.snapshot_only;

@@ -109,7 +109,7 @@ impl Shared {
             who.push("the live file system".to_owned());
         }
         for snap in committed.snaps.iter() {
-            if holds(Tree::from_root(snap.image.map)?)? {
+            if holds(snap.block_map()?)? {
                 who.push(format!("snapshot `{}`", snap.name));
             }
         }

@@ -7,7 +7,6 @@ use crate::fsinfo::{FsInfo, Role, SNAPSHOTS_MAX, SnapEntry, read_table};
 use crate::ids::{BLOCK_SIZE_U64, SnapshotId};
 use crate::op::{NAME_MAX, Time};
 use crate::shared::{Pins, Shared};
-use crate::tree::Tree;
 use crate::volume::{Snapshot, VbnRange};
 use std::sync::Arc;
 
@@ -125,10 +124,8 @@ impl Shared {
         let ids: Vec<_> =
             wanted.iter().map(|snap| snap.id).chain(base.as_ref().map(|base| base.id)).collect();
         let pinned = Pinned::new(self, &ids)?;
-        let maps: Vec<_> =
-            wanted.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
-        let without: Vec<_> =
-            base.iter().map(|base| Tree::from_root(base.image.map)).collect::<Result<_>>()?;
+        let maps: Vec<_> = wanted.iter().map(|snap| snap.block_map()).collect::<Result<_>>()?;
+        let without: Vec<_> = base.iter().map(|base| base.block_map()).collect::<Result<_>>()?;
         let runs = DiffRuns::new(self.io.clone(), &maps, &without)?;
         Ok(PinnedDiff { runs, _pinned: pinned })
     }

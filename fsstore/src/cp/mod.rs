@@ -100,14 +100,9 @@ const DISCARD_BLOCKS: u64 = 256;
 impl Shared {
     /// Takes a CP, with a change of the snapshot table if asked for.
     pub(crate) fn checkpoint(&self, committed: &mut Committed, change: &TableChange) -> Result<CpNumber> {
-        let outcome = self.freeze(change).and_then(|frozen| match frozen {
-            None => Ok(committed.info.image.cp),
-            Some(frozen) => self.write_image(committed, frozen, change, None),
-        });
-        if let Err(error) = &outcome {
-            self.latch(error);
-        }
-        outcome
+        // A volume that is closed, or has failed before, is no new failure.
+        let Some(frozen) = self.freeze(change)? else { return Ok(committed.info.image.cp) };
+        self.write_image(committed, frozen, change, None).inspect_err(|error| self.latch(error))
     }
 
     /// Step 1. `None` if there is nothing to write.
@@ -174,18 +169,18 @@ impl Shared {
         let places = mark_all(&mut map, &mut out, frozen.generation, &allocated)?;
         let allocated = allocated.iter().map(|(_, len)| len).sum::<u64>() + out.taken.len() as u64;
         frozen.image.used_blocks = base.used_blocks + allocated - out.freed.len() as u64;
-        frozen.image.mixed = !snaps.is_empty() && (base.mixed || !back.is_empty());
+        let mixed = base.mixed || !back.is_empty();
+        frozen.image.mixed = mixed && !snaps.is_empty();
         frozen.image.map = write_map(&map, &mut out, &places)?;
-        out.batch.finish()?;
         frozen.image.allocated_total = self.count_allocated(committed, change, &map, back.len() as u64)?;
 
         let mut info = committed.info.clone();
         let mut freed = std::mem::take(&mut out.freed);
-        let held_blocks = held_blocks(io, &committed.snaps, frozen.image.mixed || base.mixed, &freed)?;
+        let held_blocks = held_blocks(io, &committed.snaps, mixed, &freed)?;
         info.snapshot_only = info.snapshot_only + held_blocks.len() as u64 - back.len() as u64;
         freed.retain(|vbn| !held_blocks.contains(vbn));
         if let Some(entry) = deleted {
-            let dropped = only_in(self, &entry, &snaps, &map, frozen.image.mixed || base.mixed)?;
+            let dropped = only_in(self, &entry, &snaps, &map, mixed)?;
             info.snapshot_only -= dropped.len() as u64;
             freed.extend(dropped);
         }
@@ -218,7 +213,7 @@ impl Shared {
         *committed = Committed { map: Tree::from_root(info.image.map)?, info, snaps: Arc::new(snaps) };
         match held {
             Some(st) => {
-                self.start_over(st, &frozen.image);
+                st.start_over(&frozen.image);
                 self.commit(st, committed, &frozen, &roots, &freed)?;
             }
             None => self.commit(&mut self.state.write(), committed, &frozen, &roots, &freed)?,
@@ -239,7 +234,8 @@ impl Shared {
     ) -> Result<u64> {
         let taken_back = match change {
             TableChange::Restore(_) => {
-                restore::added_blocks(self, &Tree::from_root(committed.info.image.map)?, map)?
+                let (now, before) = (std::slice::from_ref(map), std::slice::from_ref(&committed.map));
+                DiffRuns::new(self.io.clone(), now, before)?.count_blocks()?
             }
             _ => 0,
         };
@@ -274,7 +270,7 @@ impl Shared {
         let inofile = Tree::from_root(committed.info.image.inofile)?;
         let mut maps = vec![committed.map.clone()];
         for snap in committed.snaps.iter() {
-            maps.push(Tree::from_root(snap.image.map)?);
+            maps.push(snap.block_map()?);
         }
         st.inofile = inofile;
         st.frozen_blocks = 0;
@@ -370,7 +366,7 @@ fn write_refs(out: &mut Writeout<'_>, frozen: &mut Frozen, base: &Base) -> Resul
 fn held_blocks(io: &Io, snaps: &[SnapEntry], mixed: bool, freed: &[Vbn]) -> Result<HashSet<Vbn>> {
     let mut held = HashSet::new();
     for snap in snaps.iter().rev().take(if mixed { snaps.len() } else { 1 }) {
-        let map = Tree::from_root(snap.image.map)?;
+        let map = snap.block_map()?;
         for vbn in freed {
             if blockmap::is_set(&map, io, *vbn)? {
                 held.insert(*vbn);
@@ -393,15 +389,9 @@ fn only_in(
     let younger = left.iter().find(|snap| snap.id > entry.id);
     let others: Vec<_> =
         if mixed { left.iter().collect() } else { older.into_iter().chain(younger).collect() };
-    let mut without: Vec<_> =
-        others.iter().map(|snap| Tree::from_root(snap.image.map)).collect::<Result<_>>()?;
+    let mut without: Vec<_> = others.iter().map(|snap| snap.block_map()).collect::<Result<_>>()?;
     if mixed || younger.is_none() {
         without.push(active.clone());
     }
-    let mut blocks = Vec::new();
-    for run in DiffRuns::new(shared.io.clone(), &[Tree::from_root(entry.image.map)?], &without)? {
-        let run = run?;
-        blocks.extend((run.start.0..run.start.0 + run.blocks).map(Vbn));
-    }
-    Ok(blocks)
+    DiffRuns::new(shared.io.clone(), &[entry.block_map()?], &without)?.blocks()
 }

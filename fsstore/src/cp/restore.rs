@@ -5,19 +5,17 @@ use super::{Committed, Frozen, TableChange};
 use crate::blockmap::DiffRuns;
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
-use crate::ids::{BLOCK_SIZE_U64, CpNumber, SnapshotId, Vbn};
+use crate::ids::{CpNumber, SnapshotId, Vbn};
 use crate::layout::ImageRoot;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tree::{Ledger, Tree};
-use std::sync::Arc;
 
 impl Shared {
     /// Replaces the active image by that of snapshot `id`. Operations wait meanwhile: one that was logged after
     /// the change and before the CP that makes it durable could not be replayed.
     pub(crate) fn restore(&self, committed: &mut Committed, id: SnapshotId) -> Result<CpNumber> {
-        let there = |committed: &Committed| committed.snaps.iter().find(|snap| snap.id == id).cloned();
-        let entry = there(committed).ok_or(FsError::Snapshot("no such snapshot"))?;
+        let entry = self.snap(id)?;
         self.checkpoint(committed, &TableChange::Keep)?;
         let mut st = self.state.write();
         if st.fault.is_some() {
@@ -66,31 +64,23 @@ impl Shared {
     ) -> Result<Vec<Vbn>> {
         let mut without = vec![map.clone()];
         for snap in snaps {
-            without.push(Tree::from_root(snap.image.map)?);
+            without.push(snap.block_map()?);
         }
-        let mut blocks = Vec::new();
-        for run in DiffRuns::new(self.io.clone(), &[Tree::from_root(committed.info.image.map)?], &without)? {
-            let run = run?;
-            blocks.extend((run.start.0..run.start.0 + run.blocks).map(Vbn));
-        }
+        let mut blocks =
+            DiffRuns::new(self.io.clone(), std::slice::from_ref(&committed.map), &without)?.blocks()?;
         let written = st.ledger.allocated.iter().flat_map(|(start, len)| start.0..start.0 + len);
         blocks.extend(written.map(Vbn));
         Ok(blocks)
     }
-
-    /// The state takes up the image that was restored.
-    pub(super) fn start_over(&self, st: &mut State, image: &ImageRoot) {
-        st.inodes.clear();
-        st.dirty.clear();
-        st.ledger = Ledger::default();
-        (st.next_ino, st.free_ino, st.files) = (image.next_ino, image.free_ino, image.files);
-        st.generation_floor = image.generation_floor;
-    }
 }
 
-/// Bytes that `newer` has and `older` has not.
-pub(super) fn added_blocks(shared: &Shared, newer: &Tree, older: &Tree) -> Result<u64> {
-    let runs =
-        DiffRuns::new(Arc::clone(&shared.io), std::slice::from_ref(newer), std::slice::from_ref(older))?;
-    runs.map(|run| Ok(run?.blocks)).sum::<Result<u64>>().map(|blocks| blocks.min(u64::MAX / BLOCK_SIZE_U64))
+impl State {
+    /// Takes up the image that was restored.
+    pub(super) fn start_over(&mut self, image: &ImageRoot) {
+        self.inodes.clear();
+        self.dirty.clear();
+        self.ledger = Ledger::default();
+        (self.next_ino, self.free_ino, self.files) = (image.next_ino, image.free_ino, image.files);
+        self.generation_floor = image.generation_floor;
+    }
 }

@@ -2,12 +2,12 @@
 
 use super::make::stamp_content;
 use super::{Plan, Seen};
-use crate::access::{W, need_or_owner, without_setid};
+use crate::access::{W, mode_after_change, need_or_owner};
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
 use crate::inode::Inode;
 use crate::io::Io;
-use crate::op::{Context, FILE_SIZE_MAX, FileKind, Time};
+use crate::op::{Context, FILE_SIZE_MAX, Time};
 use crate::record::{Act, SetAttr};
 use crate::state::State;
 use crate::tree::Edit;
@@ -15,18 +15,9 @@ use std::ops::Range;
 
 /// Whether the caller may change that range: where it ends.
 fn check(cx: &Context, inode: &Inode, offset: u64, len: u64) -> Result<u64> {
-    match inode.kind {
-        Some(FileKind::File) => {}
-        Some(FileKind::Dir) => return Err(FsError::IsDir),
-        _ => return Err(FsError::Invalid),
-    }
+    inode.need_file()?;
     need_or_owner(cx, inode, W)?;
     offset.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX).ok_or(FsError::FileTooBig)
-}
-
-/// The mode that a change of the content leaves, if it is another one.
-fn stripped(cx: &Context, inode: &Inode) -> Option<u32> {
-    Some(without_setid(inode.mode)).filter(|mode| cx.uid != 0 && *mode != inode.mode)
 }
 
 pub(super) fn deallocate(
@@ -39,7 +30,7 @@ pub(super) fn deallocate(
 ) -> Result<Plan> {
     let inode = st.file(io, file)?;
     let to = check(cx, &inode, offset, len)?.min(inode.size);
-    let act = Act::Punch { file: inode.ino, from: offset, to, mode: stripped(cx, &inode) };
+    let act = Act::Punch { file: inode.ino, from: offset, to, mode: mode_after_change(cx, &inode) };
     Ok(Plan::of((offset < to).then_some(act), Seen::old(&inode)))
 }
 
@@ -55,7 +46,7 @@ pub(super) fn allocate(
     let end = check(cx, &inode, offset, len)?;
     let grow = SetAttr {
         file: inode.ino,
-        mode: stripped(cx, &inode),
+        mode: mode_after_change(cx, &inode),
         uid: None,
         gid: None,
         size: Some(end),

@@ -7,7 +7,7 @@ use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
-use crate::op::{Context, FILE_SIZE_MAX, FileKind, SetAttrs, SetTime, Time};
+use crate::op::{Context, FILE_SIZE_MAX, SetAttrs, SetTime, Time};
 use crate::record::{Act, SetAttr};
 use crate::state::State;
 use crate::tree::Edit;
@@ -87,11 +87,7 @@ fn check_times(cx: &Context, inode: &Inode, attrs: &SetAttrs) -> Result<()> {
 }
 
 fn check_size(cx: &Context, inode: &Inode, size: u64) -> Result<()> {
-    match inode.kind {
-        Some(FileKind::File) => {}
-        Some(FileKind::Dir) => return Err(FsError::IsDir),
-        _ => return Err(FsError::Invalid),
-    }
+    inode.need_file()?;
     need_or_owner(cx, inode, W)?;
     if size > FILE_SIZE_MAX { Err(FsError::FileTooBig) } else { Ok(()) }
 }

@@ -2,13 +2,13 @@
 
 use super::make::stamp_content;
 use super::{Plan, Seen};
-use crate::access::{R, W, X, may, need_or_owner, without_setid};
+use crate::access::{R, W, X, may, mode_after_change, need_or_owner};
 use crate::cp::sharing::REFS_PER_PAGE;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, SnapshotId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
-use crate::op::{CLONE_MAX, Context, FILE_SIZE_MAX, FileKind, Time};
+use crate::op::{CLONE_MAX, Context, FILE_SIZE_MAX, Time};
 use crate::record::{Act, Share};
 use crate::state::State;
 use crate::tree::{Found, Slot};
@@ -35,20 +35,15 @@ fn source(st: &mut State, io: &Io, id: FileId) -> Result<Arc<Inode>> {
 }
 
 /// A named stream has the owner of its file, which a clone could not give it.
-fn need_file(inode: &Inode) -> Result<()> {
-    match inode.kind {
-        _ if inode.hidden != Hidden::No => Err(FsError::Invalid),
-        Some(FileKind::File) => Ok(()),
-        Some(FileKind::Dir) => Err(FsError::IsDir),
-        _ => Err(FsError::Invalid),
-    }
+fn need_plain_file(inode: &Inode) -> Result<()> {
+    if inode.hidden == Hidden::No { inode.need_file() } else { Err(FsError::Invalid) }
 }
 
 pub(super) fn plan(st: &mut State, io: &Io, cx: &Context, request: &Request) -> Result<Plan> {
     let from = source(st, io, request.from)?;
     let to = st.file(io, request.to)?;
-    need_file(&from)?;
-    need_file(&to)?;
+    need_plain_file(&from)?;
+    need_plain_file(&to)?;
     if !may(cx, &from, X) {
         need_or_owner(cx, &from, R)?;
     }
@@ -66,8 +61,7 @@ pub(super) fn plan(st: &mut State, io: &Io, cx: &Context, request: &Request) -> 
         let gid = if cx.uid == 0 || cx.in_group(from.gid) { from.gid } else { to.gid };
         Some((from.mode, if cx.uid == 0 { from.uid } else { to.uid }, gid))
     } else {
-        let stripped = without_setid(to.mode);
-        (cx.uid != 0 && stripped != to.mode).then_some((stripped, to.uid, to.gid))
+        mode_after_change(cx, &to).map(|mode| (mode, to.uid, to.gid))
     };
     let share = Share {
         from: from.ino,

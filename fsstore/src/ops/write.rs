@@ -3,13 +3,13 @@
 
 use super::make::stamp_content;
 use super::{Plan, Seen};
-use crate::access::{W, need_or_owner, without_setid};
+use crate::access::{W, mode_after_change, need_or_owner};
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, Vbn};
 use crate::inode::Inode;
 use crate::io::Io;
 use crate::layout::BlockPtr;
-use crate::op::{Context, FILE_SIZE_MAX, FileKind, Time, WRITE_MAX};
+use crate::op::{Context, FILE_SIZE_MAX, Time, WRITE_MAX};
 use crate::record::{Act, Piece, Write};
 use crate::state::State;
 use crate::tree::{Edit, Slot, page_from};
@@ -39,11 +39,7 @@ pub(crate) fn direct_part(offset: u64, data: &Bytes) -> Option<std::ops::Range<u
 
 /// Whether the caller may write that: where the write ends. Large writes ask before they put anything on disk.
 pub(crate) fn check(cx: &Context, inode: &Inode, offset: u64, data: &Bytes) -> Result<u64> {
-    match inode.kind {
-        Some(FileKind::File) => {}
-        Some(FileKind::Dir) => return Err(FsError::IsDir),
-        _ => return Err(FsError::Invalid),
-    }
+    inode.need_file()?;
     need_or_owner(cx, inode, W)?;
     if data.len() > WRITE_MAX {
         return Err(FsError::Invalid);
@@ -70,7 +66,7 @@ pub(super) fn plan(
         None => vec![Piece::Bytes { offset, data: data.clone() }],
         Some(direct) => with_direct(offset, data, direct),
     };
-    let mode = Some(without_setid(inode.mode)).filter(|mode| cx.uid != 0 && *mode != inode.mode);
+    let mode = mode_after_change(cx, &inode);
     let act = Act::Write(Write { file: inode.ino, end, mode, pieces });
     let mut plan = Plan::of(Some(act), Seen::old(&inode));
     plan.count = data.len();

@@ -100,12 +100,6 @@ impl Progress {
     }
 }
 
-impl Scrubs {
-    pub(super) fn view(&self, volume: Uuid) -> Option<ScrubView> {
-        self.0.lock().get(&volume).map(Progress::view)
-    }
-}
-
 impl Cluster {
     /// Scrubs until the node stops: every volume in turn, none of them faster than configured.
     pub(super) async fn scrub(self: &Arc<Self>) {
@@ -168,6 +162,6 @@ impl Cluster {
 
     /// How far the scrub of a volume is; `None` before its first step.
     pub(crate) fn scrub_of(&self, volume: Uuid) -> Option<ScrubView> {
-        self.scrubs.view(volume)
+        self.scrubs.0.lock().get(&volume).map(Progress::view)
     }
 }

@@ -370,11 +370,7 @@ impl Model {
                 content.write(offset, data);
                 node.attr.size = content.len();
             }
-            let time = stamp(&node.attr, cx);
-            (node.attr.mtime, node.attr.ctime) = (time, time);
-            if cx.uid != 0 && node.stream_of.is_none() {
-                node.attr.mode = without_privilege(node.attr.mode);
-            }
+            wrote(node, cx);
         }
         let object = change(&before, &self.nodes[&file].attr);
         Ok(Done { count: data.len(), ..self.done(object, None) })
@@ -399,11 +395,7 @@ impl Model {
                 }
                 node.attr.size = content.len();
             }
-            let time = stamp(&node.attr, cx);
-            (node.attr.mtime, node.attr.ctime) = (time, time);
-            if cx.uid != 0 && node.stream_of.is_none() {
-                node.attr.mode = without_privilege(node.attr.mode);
-            }
+            wrote(node, cx);
         }
         let object = change(&before, &self.nodes[&file].attr);
         Ok(self.done(object, None))
@@ -577,6 +569,15 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
         return Err(FsError::Invalid);
     }
     Ok(())
+}
+
+/// Stamps a file whose content changed, and takes privileges away that a change by others ends.
+pub(super) fn wrote(node: &mut Node, cx: &Context) {
+    let time = stamp(&node.attr, cx);
+    (node.attr.mtime, node.attr.ctime) = (time, time);
+    if cx.uid != 0 && node.stream_of.is_none() {
+        node.attr.mode = without_privilege(node.attr.mode);
+    }
 }
 
 /// Setuid goes, and setgid where it means privilege (group execute), when a file changes hands or content.
