@@ -15,6 +15,9 @@ pub const FILE_SIZE_MAX: u64 = 16 << 40;
 /// Most links that one file may have.
 pub const LINK_MAX: u32 = 65_000;
 
+/// Most qtrees of one volume.
+pub const QTREES_MAX: u32 = 4095;
+
 /// A point in time, since 1970-01-01 00:00 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Time {
