@@ -88,8 +88,7 @@ fn failing_disk(seed: u64) -> Result<(), Wrong> {
             Err(error @ (FsError::Io(_) | FsError::ReadOnly)) => break error,
             other => other,
         };
-        let id = done.ok().map(|done| done.object.after.id).filter(|id| pair.model.node(*id).is_err());
-        drop(pair.model.execute(&cx, &op, id));
+        drop(pair.model.follow(&cx, &op, &done));
         states.push(pair.model.clone());
         let flushed = match pair.random.rng.random_range(0..10) {
             0..3 => pair.volume.flush_log(),
