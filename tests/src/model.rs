@@ -85,6 +85,9 @@ pub fn comparable(mut attr: Attr) -> Attr {
     attr
 }
 
+/// The id of a file that the volume has refused to make.
+const NOBODY: FileId = FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0));
+
 impl Model {
     /// What a volume is after `Volume::create` at `now`.
     pub fn new(now: Time) -> Model {

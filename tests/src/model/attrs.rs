@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::ops::stamp;
-use super::{Body, Model, Node, change, comparable, perm};
+use super::{Body, Model, NOBODY, Node, change, comparable, perm};
 use bytes::Bytes;
 use fsstore::{
     Attr, Change, Context, Done, FileId, FileKind, FsError, NAME_MAX, Result, STREAM_NAME_MAX,
@@ -118,7 +118,7 @@ impl Model {
         }
         let (now, of_file) = (cx.now, node.attr);
         let (acl, qtree) = (node.acl.clone(), node.qtree);
-        let id = given.expect("the volume made a stream");
+        let id = given.unwrap_or(NOBODY);
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = comparable(Attr {
             id,

@@ -2,7 +2,7 @@
 
 use super::perm::{W, X};
 use super::share::Clone;
-use super::{Body, Model, Node, acl, change, comparable, content::Content, perm, regular};
+use super::{Body, Model, NOBODY, Node, acl, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
     Acl, Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
@@ -185,7 +185,7 @@ impl Model {
         if is_dir && parent.attr.nlink >= LINK_MAX {
             return Err(FsError::TooManyLinks);
         }
-        let id = given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
+        let id = given.unwrap_or(NOBODY);
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let links = fresh.kind == FileKind::Symlink;
         let inherited = parent.acl.as_ref().filter(|_| !links).and_then(|acl| acl::inherited(acl, is_dir));
