@@ -5,8 +5,9 @@
 use crate::model::{Body, Model};
 use bytes::Bytes;
 use fsstore::{
-    Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, QtreeId, QuotaLimits, QuotaTarget, ROOT, SetAttrs, SetTime, Time,
-    XATTR_VALUE_MAX, XattrHow,
+    Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind,
+    Generation, Op, QtreeId, QuotaLimits, QuotaTarget, ROOT, SetAttrs, SetTime, Time, XATTR_VALUE_MAX,
+    XattrHow,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;

@@ -5,8 +5,8 @@ use crate::model::quota::{qtree_line, rule_line, usage_line};
 use crate::model::{Body, Model, Node, comparable, xattr_sum};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError, Lsn,
-    PreAttr, ROOT, SnapshotId, Time, Volume,
+    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError,
+    Lsn, PreAttr, ROOT, SnapshotId, Time, Volume,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;

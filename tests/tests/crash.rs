@@ -26,7 +26,7 @@ fn acknowledged_operations_survive_100_000_crashes() {
 }
 
 /// How many cases a broken flush may pass before it is noticed.
-const CASES_MAX: u64 = 4;
+const CASES_MAX: u64 = 12;
 
 fn is_caught(broken: BrokenFlush) {
     let effort = Effort { cuts: 200, ..Effort::CASE };

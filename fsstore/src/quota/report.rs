@@ -6,7 +6,7 @@ use super::pages::{Key, Usage, bytes};
 use super::{QuotaLimits, QuotaTarget, Rule};
 use crate::directory;
 use crate::error::{FsError, Result};
-use crate::ids::{FileId, InodeNum, QtreeId};
+use crate::ids::{FileId, InodeNum, QtreeId, SnapshotId};
 use crate::op::{Attr, ROOT_INO, StatFs};
 use crate::state::State;
 use crate::volume::Volume;
@@ -172,8 +172,11 @@ impl Volume {
     /// # Errors
     /// [`FsError::Stale`] if the file is gone, and the disk's.
     pub fn statfs_of(&self, file: FileId) -> Result<StatFs> {
-        let inode = self.shared.inode(file)?;
         let mut all = self.statfs();
+        if file.snapshot != SnapshotId::ACTIVE {
+            return Ok(all);
+        }
+        let inode = self.shared.inode(file)?;
         let key = Key::Tree(inode.qtree);
         let st = self.shared.state.read();
         let Some(rule) = st.quota.rule_for(key) else { return Ok(all) };

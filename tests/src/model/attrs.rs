@@ -132,7 +132,12 @@ impl Model {
             btime: now,
             ..of_file
         });
-        let stream = Node { stream_of: Some(file), acl, qtree, ..Node::new(attr, Body::File(Content::default()), file) };
+        let stream = Node {
+            stream_of: Some(file),
+            acl,
+            qtree,
+            ..Node::new(attr, Body::File(Content::default()), file)
+        };
         self.nodes.insert(id, Arc::new(stream));
         self.node_mut(file).streams.insert(name.clone(), id);
         self.changed_attrs(cx, file);

@@ -57,7 +57,8 @@ impl Quotas {
         let past = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used > limit);
         let disk = after.0 * BLOCK;
         let disk_bad = past(limits.disk_hard, disk) || (past(limits.disk_soft, disk) && late(since.0));
-        let files_bad = past(limits.files_hard, after.1) || (past(limits.files_soft, after.1) && late(since.1));
+        let files_bad =
+            past(limits.files_hard, after.1) || (past(limits.files_soft, after.1) && late(since.1));
         (after.0 > before.0 && disk_bad) || (after.1 > before.1 && files_bad)
     }
 
@@ -75,7 +76,8 @@ impl Quotas {
                 let since = since.filter(|since| *since >= set).unwrap_or(now);
                 soft.is_some_and(|soft| used > soft).then_some(since)
             };
-            let since = (next(used.0 * BLOCK, limits.disk_soft, old.0), next(used.1, limits.files_soft, old.1));
+            let since =
+                (next(used.0 * BLOCK, limits.disk_soft, old.0), next(used.1, limits.files_soft, old.1));
             self.since.insert(*key, since);
         }
     }
@@ -226,7 +228,8 @@ impl Model {
                 qtree == QtreeId::NONE || self.quota.qtrees.contains_key(&qtree)
             }
         };
-        let above = |soft: Option<u64>, hard: Option<u64>| matches!((soft, hard), (Some(s), Some(h)) if s > h);
+        let above =
+            |soft: Option<u64>, hard: Option<u64>| matches!((soft, hard), (Some(s), Some(h)) if s > h);
         let fits = match limits {
             None => self.quota.rules.contains_key(&target),
             Some(l) => !above(l.disk_soft, l.disk_hard) && !above(l.files_soft, l.files_hard),
@@ -263,7 +266,14 @@ impl Model {
             let rule = self.quota.rule(*key);
             let old = self.quota.since.get(key).copied().unwrap_or_default();
             let since = |since: Option<i64>| since.filter(|since| rule.is_some_and(|(_, set)| since >= set));
-            lines.push(usage_line(*key, blocks * BLOCK, files, rule.map(|r| r.0), since(old.0), since(old.1)));
+            lines.push(usage_line(
+                *key,
+                blocks * BLOCK,
+                files,
+                rule.map(|r| r.0),
+                since(old.0),
+                since(old.1),
+            ));
         }
         lines.extend(self.quota.rules.iter().map(|(target, (limits, set))| rule_line(*target, limits, *set)));
         for (qtree, dir) in &self.quota.qtrees {
