@@ -6,6 +6,7 @@ use crate::directory::NameHash;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -169,6 +170,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         snapshot_only: AtomicU64::new(snapshot_only),
         pins: Arc::default(),
         snapshot_dir: SnapshotDirCell::default(),
+        told_full: LastTold::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
     })

@@ -8,6 +8,7 @@ use crate::cp::sharing::refs_blocks_max;
 use crate::cp::{Committed, TableChange};
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) snapshot_only: AtomicU64,
     pub(crate) pins: Pins,
     pub(crate) snapshot_dir: SnapshotDirCell,
+    pub(crate) told_full: LastTold,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,

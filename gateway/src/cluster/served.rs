@@ -4,7 +4,7 @@
 
 use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
-use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
+use crate::store::{AppliedRecord, Guarantee, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
 use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
 use fsstore::{FileDisk, Tuning, Volume};
 use parking_lot::Mutex;
@@ -154,7 +154,7 @@ impl Cluster {
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
         for volume in self.store.list::<VolumeRecord>(&format!("{name}/"))? {
-            match open_volume(&self.volume_path(volume.uuid), self.tuning()) {
+            match open_volume(&self.volume_path(volume.uuid), volume.guarantee, self.tuning()) {
                 Ok(mounted) => mounts.push(mounted_volume(&volume, mounted)),
                 Err(error) => {
                     tracing::error!(vserver = name, volume = volume.name, %error, "cannot mount this volume");
@@ -276,9 +276,15 @@ impl Cluster {
 }
 
 /// Opens the image of a volume.
-pub(crate) fn open_volume(path: &Path, tuning: Tuning) -> Result<Arc<Volume>> {
+pub(crate) fn open_volume(path: &Path, guarantee: Guarantee, tuning: Tuning) -> Result<Arc<Volume>> {
     let disk =
         FileDisk::open(path).map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
+    if guarantee == Guarantee::Volume
+        && let Err(error) = disk.reserve()
+    {
+        // It is served all the same: to refuse would help nobody.
+        tracing::warn!(path = %path.display(), %error, "the host can't set aside the space that was guaranteed");
+    }
     Ok(Volume::open(Arc::new(disk), tuning)?)
 }
 

@@ -2,7 +2,7 @@
 
 use super::served::mounted_volume;
 use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
-use crate::store::{Record, StoreError, VolumeRecord};
+use crate::store::{Guarantee, Record, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct NewVolume {
     pub junction: Option<String>,
     /// Export policy; default `default`.
     pub policy: Option<String>,
+    /// Whether the host sets aside space for all of it; default `none`.
+    #[serde(default)]
+    pub guarantee: Guarantee,
 }
 
 /// What to change of a volume.
@@ -63,6 +66,8 @@ pub struct VolumeView {
     pub junction: String,
     /// Export policy.
     pub policy: String,
+    /// Whether the host has set aside space for all of it.
+    pub guarantee: Guarantee,
     /// Whether it is mounted now.
     pub mounted: bool,
     /// Free for new data, in bytes; only of a mounted volume.
@@ -111,6 +116,7 @@ impl Cluster {
             size_bytes: new.size_bytes,
             junction,
             policy,
+            guarantee: new.guarantee,
         };
         let this = Arc::clone(self);
         blocking(move || this.format_and_mount(record, device.as_ref())).await
@@ -123,7 +129,7 @@ impl Cluster {
     ) -> Result<VolumeView> {
         let served = self.need_served(&record.vserver)?;
         let disk = match device {
-            None => self.make_image(record.uuid, record.size_bytes)?,
+            None => self.make_image(record.uuid, record.size_bytes, record.guarantee)?,
             Some((path, not_blank)) => {
                 let disk = self.take_device(record.uuid, path, *not_blank)?;
                 if let Err(error) = size_on_device(&mut record, &disk) {
@@ -327,6 +333,7 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         size_bytes: volume.map_or(record.size_bytes, |volume| volume.size_bytes()),
         junction: record.junction.clone(),
         policy: record.policy.clone(),
+        guarantee: record.guarantee,
         mounted: volume.is_some(),
         available_bytes: space.map(|space| space.available_bytes),
         snapshot_bytes: space.map(|space| space.snapshot_bytes),

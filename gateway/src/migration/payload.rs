@@ -3,7 +3,7 @@
 //! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
 
 use crate::handle::HandleKey;
-use crate::store::{LifPorts, LifRecord, QosRecord, VolumeRecord, VserverRecord};
+use crate::store::{Guarantee, LifPorts, LifRecord, QosRecord, VolumeRecord, VserverRecord};
 use crate::vserver::ExportRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ struct CrsVolume {
     size_bytes: u64,
     junction: String,
     policy: String,
+    #[serde(default)]
+    guarantee: Guarantee,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,7 @@ impl Crs {
             size_bytes: v.size_bytes,
             junction: v.junction,
             policy: v.policy,
+            guarantee: v.guarantee,
         };
         let lif = |l: LifRecord| CrsLif {
             name: l.name,
@@ -124,6 +127,7 @@ impl Crs {
             size_bytes: v.size_bytes,
             junction: v.junction.clone(),
             policy: v.policy.clone(),
+            guarantee: v.guarantee,
         };
         self.volumes.iter().map(record).collect()
     }
@@ -208,6 +212,7 @@ mod tests {
             size_bytes: 1 << 30,
             junction: "/".to_owned(),
             policy: "default".to_owned(),
+            guarantee: Guarantee::default(),
         }
     }
 

@@ -8,8 +8,8 @@ mod records;
 
 pub use backend::{Backend, BackendError, Change, RedbBackend, Table};
 pub use records::{
-    AppliedRecord, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState, PeerRecord, QosRecord,
-    Record, VolumeRecord, VserverRecord,
+    AppliedRecord, Guarantee, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState, PeerRecord,
+    QosRecord, Record, VolumeRecord, VserverRecord,
 };
 
 use std::path::Path;
