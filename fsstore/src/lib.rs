@@ -45,5 +45,6 @@ pub use ids::*;
 pub use op::*;
 pub use replica::Replica;
 pub use snapdir::{SNAPSHOT_DIR, SnapshotDir, root_of};
+pub use snapshot::SnapshotMaker;
 pub use volume::*;
 pub use xattr::Stream;

@@ -51,6 +51,8 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
         table_len: 0,
         next_snapshot: SnapshotId(1),
         snapshot_only: 0,
+        name_key: spec.uuid,
+        base: None,
         gone: Vec::new(),
     })
 }
@@ -140,7 +142,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         ledger: Ledger::default(),
         frozen_blocks: 0,
         fault: None,
-        hash: NameHash::new(info.uuid),
+        hash: NameHash::new(info.name_key),
         generation_max: image.generation_max,
         generation_floor: image.generation_floor,
         sharing: !image.refs.ptr.is_hole(),

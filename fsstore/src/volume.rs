@@ -15,7 +15,7 @@ use crate::ops::{self, Direct};
 use crate::record::Record;
 use crate::shared::Shared;
 use crate::snapdir::{SNAPSHOT_DIR, SnapshotDir};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotMaker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub name: String,
     /// When it was taken.
     pub created: Time,
+    /// Who took it.
+    pub maker: SnapshotMaker,
     /// The consistency point that it keeps.
     pub cp: CpNumber,
     /// Checksum of its root: two volumes with equal roots hold the same blocks.
@@ -391,7 +393,15 @@ impl Volume {
     /// # Errors
     /// [`FsError::Snapshot`] for a bad or taken name or the 256th, [`FsError::NoSpace`], and the disk's.
     pub fn snapshot_create(&self, name: &str, now: Time) -> Result<Snapshot> {
-        self.shared.snapshot_create(name, now)
+        self.snapshot_create_by(name, now, SnapshotMaker::Person)
+    }
+
+    /// The same, noting durably who takes it.
+    ///
+    /// # Errors
+    /// As [`Volume::snapshot_create`].
+    pub fn snapshot_create_by(&self, name: &str, now: Time, maker: SnapshotMaker) -> Result<Snapshot> {
+        self.shared.snapshot_create(name, now, maker)
     }
 
     /// Lets a snapshot go; blocks that only it held become free.

@@ -106,7 +106,7 @@ impl<'a> Checker<'a> {
         let total_blocks = info.image.used_blocks.saturating_add(info.snapshot_only).min(info.blocks);
         Ok(Checker {
             io: Arc::new(Io::new(disk, info.blocks, options.cache_bytes)),
-            hash: NameHash::new(info.uuid),
+            hash: NameHash::new(info.name_key),
             info,
             snaps: Vec::new(),
             options: options.clone(),
