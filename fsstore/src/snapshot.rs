@@ -140,14 +140,16 @@ impl Shared {
 
     pub(crate) fn snapshot_delete(&self, id: SnapshotId) -> Result<()> {
         let mut committed = self.committed.lock();
-        if !committed.snaps.iter().any(|snap| snap.id == id) {
-            return Err(FsError::Snapshot("no such snapshot"));
+        let entry = committed.snaps.iter().find(|snap| snap.id == id);
+        let entry = entry.ok_or(FsError::Snapshot("no such snapshot"))?;
+        if entry.maker == SnapshotMaker::Clone && committed.info.base.is_some() {
+            return Err(FsError::Snapshot("this clone needs it until it is split from its parent"));
         }
         // Held through the CP, so that no transfer begins meanwhile.
         let pins = self.pins.clone();
         let pins = pins.lock();
         if pins.contains_key(&id) {
-            return Err(FsError::Snapshot("in use by a transfer"));
+            return Err(FsError::Snapshot("in use by a transfer or a clone"));
         }
         self.checkpoint(&mut committed, &TableChange::Delete(id)).map(drop)
     }

@@ -2,6 +2,7 @@
 
 use crate::changes::PathChange;
 use crate::check::{self, ScrubCursor, ScrubStep};
+use crate::clones::{self, CloneOrigin, SplitStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -130,7 +131,48 @@ impl Volume {
     /// # Errors
     /// [`FsError::Format`] for what is no volume, [`FsError::Corrupt`] for a damaged one, and the disk's.
     pub fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, tuning)?))
+        Ok(Self::start(mount::open(disk, None, tuning)?))
+    }
+
+    /// Makes `disk`, as long as `parent`, a writable clone of a snapshot of `parent` with the identity `uuid`, and mounts
+    /// it. It shares the snapshot's blocks: none is copied, and the cost does not grow with the volume. As long as it is
+    /// mounted, the parent's snapshot can't be deleted; its owner sees to it that it stays there meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if there is none, or the parent is the last of too many clones; the disk's.
+    pub fn create_clone(
+        disk: Arc<dyn Disk>,
+        uuid: Uuid,
+        parent: &Volume,
+        snapshot: SnapshotId,
+        tuning: Tuning,
+    ) -> Result<Arc<Volume>> {
+        Ok(Self::start(clones::create(disk, uuid, &parent.shared, snapshot, tuning)?))
+    }
+
+    /// Mounts the clone on `disk` over its parent; a volume that needs no parent (any more) too.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; [`FsError::Format`] for another parent than that of the clone, [`FsError::Snapshot`] if it has
+    /// lost the snapshot.
+    pub fn open_clone(disk: Arc<dyn Disk>, parent: &Volume, tuning: Tuning) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, Some(&parent.shared), tuning)?))
+    }
+
+    /// Where this volume comes from, as long as it has blocks in the file of another.
+    pub fn origin(&self) -> Option<CloneOrigin> {
+        self.shared.origin()
+    }
+
+    /// One step of giving a clone blocks of its own: copies about `budget_blocks` (at least 1), durable when it returns.
+    /// Operations go on meanwhile; after a crash the next step goes on from the last. The step that says `done` has let
+    /// the parent go, and the snapshot [`CLONE_BASE`](crate::CLONE_BASE) with it; where that one is being read, it fails
+    /// and can be repeated.
+    ///
+    /// # Errors
+    /// The disks', [`FsError::ReadOnly`], [`FsError::Snapshot`] for a base in use.
+    pub fn split_step(&self, budget_blocks: u64) -> Result<SplitStep> {
+        self.shared.split_step(budget_blocks)
     }
 
     fn start(shared: Shared) -> Arc<Volume> {

@@ -20,6 +20,9 @@ const COLUMNS: &[(&str, &str)] = &[
     ("FAULT", "fault"),
 ];
 
+/// Where clients can find `.snapshot`: in the volume's root, in every directory, nowhere.
+const SNAPSHOT_DIRS: [&str; 3] = ["root", "everywhere", "off"];
+
 /// Volumes of a virtual server.
 #[derive(Debug, Subcommand)]
 pub enum VolumeCommand {
@@ -47,6 +50,9 @@ pub enum VolumeCommand {
         /// Export policy [default: default]
         #[arg(long)]
         policy: Option<String>,
+        /// Where clients find .snapshot; it is in no listing [default: root]
+        #[arg(long, value_name = "WHERE", value_parser = SNAPSHOT_DIRS)]
+        snapshot_dir: Option<String>,
     },
     /// List them all
     List {
@@ -62,7 +68,8 @@ pub enum VolumeCommand {
     },
     /// Mount one elsewhere or under another policy, or change its size
     #[command(after_help = "Examples:\n  ferry volume modify vs1 home --size 2T\n  \
-                            ferry volume modify vs1 home --junction /people")]
+                            ferry volume modify vs1 home --junction /people\n  \
+                            ferry volume modify vs1 home --snapshot-dir everywhere")]
     Modify {
         /// Virtual server
         vserver: String,
@@ -77,6 +84,9 @@ pub enum VolumeCommand {
         /// New size, e.g. 512M, 10G; a smaller one only if nothing stands behind its end
         #[arg(long, value_parser = parse_bytes)]
         size: Option<u64>,
+        /// Where clients find .snapshot; it is in no listing
+        #[arg(long, value_name = "WHERE", value_parser = SNAPSHOT_DIRS)]
+        snapshot_dir: Option<String>,
     },
     /// Delete one with everything in it
     Delete {
@@ -95,10 +105,10 @@ fn path(vserver: &str, name: &str) -> String {
 
 pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
-        VolumeCommand::Create { vserver, name, size, device, overwrite, junction, policy } => {
+        VolumeCommand::Create { vserver, name, size, device, overwrite, junction, policy, snapshot_dir } => {
             let body = json!({
                 "name": name, "size_bytes": size.unwrap_or(0), "device": device, "overwrite": overwrite,
-                "junction": junction, "policy": policy,
+                "junction": junction, "policy": policy, "snapshot_dir": snapshot_dir,
             });
             output.print(&client.post(&format!("/vservers/{}/volumes", segment(&vserver)), &body)?, COLUMNS);
         }
@@ -106,8 +116,10 @@ pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> an
             output.print(&client.get(&format!("/vservers/{}/volumes", segment(&vserver)))?, COLUMNS);
         }
         VolumeCommand::Show { vserver, name } => output.print(&client.get(&path(&vserver, &name))?, COLUMNS),
-        VolumeCommand::Modify { vserver, name, junction, policy, size } => {
-            let body = json!({ "junction": junction, "policy": policy, "size_bytes": size });
+        VolumeCommand::Modify { vserver, name, junction, policy, size, snapshot_dir } => {
+            let body = json!({
+                "junction": junction, "policy": policy, "size_bytes": size, "snapshot_dir": snapshot_dir,
+            });
             output.print(&client.patch(&path(&vserver, &name), &body)?, COLUMNS);
         }
         VolumeCommand::Delete { vserver, name } => {

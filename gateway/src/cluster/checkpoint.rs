@@ -1,5 +1,5 @@
 //! The clockwork of a node: regular consistency points of volumes that change, readings of the write
-//! rate, new attempts at LIFs that are down, and the scrub.
+//! rate, new attempts at LIFs that are down, the scrub, and snapshot schedules.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -20,6 +20,7 @@ pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
         () = take_points(&cluster) => {}
         () = retry_lifs(&cluster) => {}
         () = cluster.scrub() => {}
+        () = cluster.run_schedules() => {}
     }
 }
 

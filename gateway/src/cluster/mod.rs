@@ -4,11 +4,13 @@
 //! HTTP and no protocol; the composition root hands it what serves a listener.
 
 mod checkpoint;
+mod clones;
 mod error;
 mod images;
 mod lifs;
 mod peering;
 mod policies;
+mod schedule;
 mod scrub;
 mod served;
 mod snapshots;
@@ -18,6 +20,7 @@ mod vservers;
 pub use checkpoint::run_checkpoints;
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use schedule::{NewSchedule, RuleView, ScheduleView};
 pub use scrub::ScrubView;
 pub use served::Served;
 pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};
@@ -62,6 +65,8 @@ pub struct Cluster {
     pub(crate) replicas: Mutex<HashMap<Uuid, Arc<Replica>>>,
     /// What the background scrub knows of the volumes that run here.
     scrubs: scrub::Scrubs,
+    /// What the snapshot schedules have done and could not do.
+    schedules: schedule::Schedules,
     /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -107,6 +112,7 @@ impl Cluster {
             served: Mutex::default(),
             replicas: Mutex::default(),
             scrubs: scrub::Scrubs::default(),
+            schedules: schedule::Schedules::default(),
             locks: Mutex::default(),
         })
     }

@@ -284,6 +284,7 @@ pub(crate) fn open_volume(path: &Path, tuning: Tuning) -> Result<Arc<Volume>> {
 
 /// A volume at the place that its record names.
 pub(crate) fn mounted_volume(record: &VolumeRecord, volume: Arc<Volume>) -> MountedVolume {
+    volume.show_snapshots(record.snapshots.dir.into());
     MountedVolume {
         id: VolumeId::of(record.uuid),
         name: record.name.clone(),

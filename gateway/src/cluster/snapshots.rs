@@ -3,7 +3,7 @@
 use super::{Cluster, ClusterError, Result, blocking, now};
 use fsstore::{
     BLOCK_SIZE_U64, ChangeKind, Context, CpNumber, CreateHow, FileId, FileKind, FsError, Op, PathChange,
-    ROOT, SetAttrs, Snapshot, Volume, root_of,
+    ROOT, SetAttrs, Snapshot, SnapshotMaker, Volume, root_of,
 };
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -19,6 +19,10 @@ pub struct SnapshotView {
     pub id: u64,
     /// When it was taken, in seconds since 1970.
     pub created_s: i64,
+    /// Who took it: `person`, `schedule`, `migration`, or `clone` for what a clone began with.
+    pub made_by: &'static str,
+    /// Clones that need it: it can't be deleted before they are split or deleted.
+    pub clones: Vec<String>,
     /// The consistency point that it keeps.
     pub consistency_point: u64,
     /// Checksum of its root, hexadecimal: equal on source and destination of a migration.
@@ -148,6 +152,13 @@ impl From<Snapshot> for SnapshotView {
         SnapshotView {
             id: snapshot.id.0,
             created_s: snapshot.created.secs,
+            made_by: match snapshot.maker {
+                SnapshotMaker::Person => "person",
+                SnapshotMaker::Schedule => "schedule",
+                SnapshotMaker::Migration => "migration",
+                SnapshotMaker::Clone => "clone",
+            },
+            clones: Vec::new(),
             consistency_point: snapshot.cp.0,
             root_checksum: format!("{:016x}", snapshot.root_sum),
             name: snapshot.name,
@@ -182,7 +193,13 @@ impl Cluster {
     /// # Errors
     /// Unknown names, or a volume that is not mounted.
     pub fn snapshots(&self, vserver: &str, volume: &str) -> Result<Vec<SnapshotView>> {
-        Ok(self.mounted(vserver, volume)?.snapshots().into_iter().map(SnapshotView::from).collect())
+        let mounted = self.mounted(vserver, volume)?;
+        let clones = self.clones_of(vserver, mounted.uuid())?;
+        let view = |snapshot: Snapshot| {
+            let of_it = clones.iter().filter(|(id, _)| *id == snapshot.id.0);
+            SnapshotView { clones: of_it.map(|(_, name)| name.clone()).collect(), ..snapshot.into() }
+        };
+        Ok(mounted.snapshots().into_iter().map(view).collect())
     }
 
     /// One snapshot.
@@ -190,8 +207,9 @@ impl Cluster {
     /// # Errors
     /// Unknown names.
     pub fn snapshot(&self, vserver: &str, volume: &str, name: &str) -> Result<SnapshotView> {
-        let mounted = self.mounted(vserver, volume)?;
-        Ok(find(&mounted, name)?.into())
+        let all = self.snapshots(vserver, volume)?;
+        let found = all.into_iter().find(|snapshot| snapshot.name == name);
+        found.ok_or_else(|| ClusterError::not_found("snapshot", name))
     }
 
     /// Lets a snapshot go. Those that a running migration took are refused: the migration needs them.
@@ -199,11 +217,15 @@ impl Cluster {
     /// # Errors
     /// Unknown names.
     pub async fn delete_snapshot(&self, vserver: &str, volume: &str, name: &str) -> Result<()> {
+        // Held, so that no clone of it is made meanwhile.
+        let _guard = self.lock(vserver).await;
         if name.starts_with(migrate::SNAPSHOT_PREFIX) {
             self.record_to_change(vserver)?;
         }
         let (mounted, name) = (self.mounted(vserver, volume)?, name.to_owned());
-        blocking(move || Ok(mounted.snapshot_delete(find(&mounted, &name)?.id)?)).await
+        let id = find(&mounted, &name)?.id;
+        self.need_no_clones(vserver, mounted.uuid(), Some(id.0))?;
+        blocking(move || Ok(mounted.snapshot_delete(id)?)).await
     }
 
     /// Brings a volume, or one file, back to what it was. Clients see it at once; what was made since is stale for them.

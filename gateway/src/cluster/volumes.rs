@@ -2,7 +2,7 @@
 
 use super::served::mounted_volume;
 use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
-use crate::store::{Record, StoreError, VolumeRecord};
+use crate::store::{Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct NewVolume {
     pub junction: Option<String>,
     /// Export policy; default `default`.
     pub policy: Option<String>,
+    /// Where clients find `.snapshot`; default: in the volume's root.
+    #[serde(default)]
+    pub snapshot_dir: Option<SnapshotDirSetting>,
 }
 
 /// What to change of a volume.
@@ -46,6 +49,9 @@ pub struct VolumePatch {
     /// smaller end.
     #[serde(default)]
     pub size_bytes: Option<u64>,
+    /// Where clients find `.snapshot` from now on.
+    #[serde(default)]
+    pub snapshot_dir: Option<SnapshotDirSetting>,
 }
 
 /// A volume as the API shows it.
@@ -63,6 +69,10 @@ pub struct VolumeView {
     pub junction: String,
     /// Export policy.
     pub policy: String,
+    /// Where clients find `.snapshot`.
+    pub snapshot_dir: SnapshotDirSetting,
+    /// When snapshots are taken, and how many stay.
+    pub snapshot_schedule: Option<String>,
     /// Whether it is mounted now.
     pub mounted: bool,
     /// Free for new data, in bytes; only of a mounted volume.
@@ -111,6 +121,8 @@ impl Cluster {
             size_bytes: new.size_bytes,
             junction,
             policy,
+            snapshots: SnapshotSettings { dir: new.snapshot_dir.unwrap_or_default(), schedule: None },
+            clone_of: None,
         };
         let this = Arc::clone(self);
         blocking(move || this.format_and_mount(record, device.as_ref())).await
@@ -156,7 +168,7 @@ impl Cluster {
         }
     }
 
-    fn volume_record(&self, vserver: &str, name: &str) -> Result<VolumeRecord> {
+    pub(super) fn volume_record(&self, vserver: &str, name: &str) -> Result<VolumeRecord> {
         self.record(vserver)?;
         self.store.get(&format!("{vserver}/{name}"))?.ok_or_else(|| ClusterError::not_found("volume", name))
     }
@@ -221,6 +233,7 @@ impl Cluster {
             record.policy = policy;
         }
         record.junction = patch.junction.unwrap_or(record.junction);
+        record.snapshots.dir = patch.snapshot_dir.unwrap_or(record.snapshots.dir);
         let served = self.need_served(vserver)?;
         let resize = match patch.size_bytes {
             Some(bytes) => {
@@ -255,6 +268,7 @@ impl Cluster {
         let _guard = self.lock(vserver).await;
         self.record_to_change(vserver)?;
         let record = self.volume_record(vserver, name)?;
+        self.need_no_clones(vserver, record.uuid, None)?;
         let below = format!("{}/", record.junction.trim_end_matches('/'));
         let all = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
         if let Some(child) = all.iter().find(|other| other.name != name && other.junction.starts_with(&below))
@@ -327,6 +341,8 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         size_bytes: volume.map_or(record.size_bytes, |volume| volume.size_bytes()),
         junction: record.junction.clone(),
         policy: record.policy.clone(),
+        snapshot_dir: record.snapshots.dir,
+        snapshot_schedule: record.snapshots.schedule.as_ref().map(|schedule| schedule.rules.to_string()),
         mounted: volume.is_some(),
         available_bytes: space.map(|space| space.available_bytes),
         snapshot_bytes: space.map(|space| space.snapshot_bytes),
