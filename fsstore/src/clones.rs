@@ -122,6 +122,11 @@ pub(crate) fn create(
     }
     let pinned = Pinned::new(parent, &[snapshot])?;
     let entry = parent.snap(snapshot)?;
+    if entry.maker == SnapshotMaker::Clone {
+        return Err(FsError::Snapshot(
+            "it goes when its volume is split: clone the parent's, or take another",
+        ));
+    }
     let info = first_info(uuid, parent, &entry);
     info.format_log(&*own)?;
     let origin = info.base.ok_or(FsError::Invalid)?;

@@ -15,6 +15,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("FILES", "files"),
     ("POLICY", "policy"),
     ("DEVICE", "device"),
+    ("CLONE OF", "clone_of.parent"),
     ("MOUNTED", "mounted"),
     ("DAMAGED", "scrub.damaged_blocks"),
     ("FAULT", "fault"),
@@ -88,6 +89,37 @@ pub enum VolumeCommand {
         #[arg(long, value_name = "WHERE", value_parser = SNAPSHOT_DIRS)]
         snapshot_dir: Option<String>,
     },
+    /// Make a writable clone of a snapshot; it shares the snapshot's blocks with its parent
+    #[command(after_help = "Examples:\n  ferry snapshot create vs1 db before\n  \
+                            ferry volume clone vs1 db --snapshot before db-test\n  \
+                            ferry volume clone vs1 db --snapshot before db-test --junction /test/db\n\n\
+                            The snapshot and the parent can't be deleted as long as the clone needs them: delete the clone, \
+                            or split it off. A clone is always a file of the aggregate.")]
+    Clone {
+        /// Virtual server
+        vserver: String,
+        /// The volume whose snapshot it is
+        parent: String,
+        /// Name of the clone, unique in the virtual server
+        name: String,
+        /// Snapshot that the clone begins with
+        #[arg(long)]
+        snapshot: String,
+        /// Where to mount it [default: /NAME]
+        #[arg(long)]
+        junction: Option<String>,
+        /// Export policy [default: the parent's]
+        #[arg(long)]
+        policy: Option<String>,
+    },
+    /// Give a clone blocks of its own, in the background; then it needs its parent no more
+    #[command(after_help = "Example:\n  ferry volume split vs1 db-test\n  ferry volume show vs1 db-test")]
+    Split {
+        /// Virtual server
+        vserver: String,
+        /// The clone
+        name: String,
+    },
     /// Delete one with everything in it
     Delete {
         /// Virtual server
@@ -121,6 +153,13 @@ pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> an
                 "junction": junction, "policy": policy, "size_bytes": size, "snapshot_dir": snapshot_dir,
             });
             output.print(&client.patch(&path(&vserver, &name), &body)?, COLUMNS);
+        }
+        VolumeCommand::Clone { vserver, parent, name, snapshot, junction, policy } => {
+            let body = json!({ "name": name, "snapshot": snapshot, "junction": junction, "policy": policy });
+            output.print(&client.post(&format!("{}/clones", path(&vserver, &parent)), &body)?, COLUMNS);
+        }
+        VolumeCommand::Split { vserver, name } => {
+            output.print(&client.post(&format!("{}/split", path(&vserver, &name)), &json!({}))?, COLUMNS);
         }
         VolumeCommand::Delete { vserver, name } => {
             client.delete(&path(&vserver, &name))?;

@@ -1,5 +1,6 @@
 //! The clockwork of a node: regular consistency points of volumes that change, readings of the write
-//! rate, new attempts at LIFs that are down, the scrub, and snapshot schedules.
+//! rate, new attempts at LIFs that are down, the scrub, snapshot schedules, and
+//! splits of clones.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -21,6 +22,7 @@ pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
         () = retry_lifs(&cluster) => {}
         () = cluster.scrub() => {}
         () = cluster.run_schedules() => {}
+        () = cluster.run_splits() => {}
     }
 }
 

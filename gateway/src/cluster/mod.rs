@@ -10,6 +10,7 @@ mod images;
 mod lifs;
 mod peering;
 mod policies;
+mod restore;
 mod schedule;
 mod scrub;
 mod served;
@@ -18,6 +19,7 @@ mod volumes;
 mod vservers;
 
 pub use checkpoint::run_checkpoints;
+pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
 pub use schedule::{NewSchedule, RuleView, ScheduleView};
@@ -67,6 +69,8 @@ pub struct Cluster {
     scrubs: scrub::Scrubs,
     /// What the snapshot schedules have done and could not do.
     schedules: schedule::Schedules,
+    /// How far the splits of clones are.
+    splits: clones::Splits,
     /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -113,6 +117,7 @@ impl Cluster {
             replicas: Mutex::default(),
             scrubs: scrub::Scrubs::default(),
             schedules: schedule::Schedules::default(),
+            splits: clones::Splits::default(),
             locks: Mutex::default(),
         })
     }

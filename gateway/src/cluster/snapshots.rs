@@ -1,10 +1,7 @@
 //! Snapshots of mounted volumes.
 
 use super::{Cluster, ClusterError, Result, blocking, now};
-use fsstore::{
-    BLOCK_SIZE_U64, ChangeKind, Context, CpNumber, CreateHow, FileId, FileKind, FsError, Op, PathChange,
-    ROOT, SetAttrs, Snapshot, SnapshotMaker, Volume, root_of,
-};
+use fsstore::{BLOCK_SIZE_U64, ChangeKind, CpNumber, FileKind, PathChange, Snapshot, SnapshotMaker, Volume};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -99,53 +96,6 @@ pub struct Restore {
 
 /// Changes that wait for a slow reader.
 const CHANGES_AHEAD: usize = 64;
-
-fn walk(volume: &Volume, root: FileId, path: &str) -> Result<FileId> {
-    let cx = Context::root(now());
-    let mut at = root;
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        at = match volume.lookup(&cx, at, name.as_bytes()) {
-            Ok(attr) => attr.id,
-            Err(FsError::NotFound | FsError::NotDir) => return Err(ClusterError::not_found("path", path)),
-            Err(error) => return Err(error.into()),
-        };
-    }
-    Ok(at)
-}
-
-/// Brings one file back, into a new file where it was removed. Its blocks are shared with the snapshot, not copied.
-fn restore_file(volume: &Volume, snapshot: &Snapshot, path: &str) -> Result<()> {
-    let path = path.trim_end_matches('/');
-    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let from = walk(volume, root_of(snapshot.id), path)?;
-    let kind = volume.getattr(from)?.kind;
-    if kind != FileKind::File {
-        return Err(ClusterError::Invalid(format!(
-            "`{path}` is no regular file; a directory can be copied out of .snapshot/{}",
-            snapshot.name
-        )));
-    }
-    let cx = Context::root(now());
-    let dir = walk(volume, ROOT, dir)?;
-    let how = CreateHow::Unchecked(SetAttrs { mode: Some(0o600), ..SetAttrs::default() });
-    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
-    let to = volume.execute(&cx, Op::Create { dir, name, how })?.object.after;
-    if to.kind != FileKind::File {
-        return Err(ClusterError::Conflict(format!(
-            "`{path}` is something else than a file now; move it away"
-        )));
-    }
-    let done = match volume.execute(&cx, Op::CloneFile { from, to: to.id }) {
-        Err(FsError::Invalid) => {
-            return Err(ClusterError::Invalid(format!(
-                "`{path}` is over 1 GiB; copy it out of .snapshot/{}",
-                snapshot.name
-            )));
-        }
-        done => done?,
-    };
-    Ok(volume.wait_durable(done.lsn)?)
-}
 
 impl From<Snapshot> for SnapshotView {
     fn from(snapshot: Snapshot) -> Self {
@@ -245,7 +195,7 @@ impl Cluster {
         blocking(move || {
             let snapshot = find(&mounted, &name)?;
             match what.path {
-                Some(path) => restore_file(&mounted, &snapshot, &path),
+                Some(path) => super::restore::restore_file(&mounted, &snapshot, &path),
                 None => Ok(mounted.snapshot_restore(snapshot.id).map(|_: CpNumber| ())?),
             }
         })

@@ -1,7 +1,7 @@
 //! Volumes of a vserver: create, look at, remount, delete.
 
 use super::served::mounted_volume;
-use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
+use super::{CloneView, Cluster, ClusterError, Result, ScrubView, Served, blocking, check_name, now};
 use crate::store::{Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
@@ -73,6 +73,8 @@ pub struct VolumeView {
     pub snapshot_dir: SnapshotDirSetting,
     /// When snapshots are taken, and how many stay.
     pub snapshot_schedule: Option<String>,
+    /// Where its blocks come from, while it is a clone.
+    pub clone_of: Option<CloneView>,
     /// Whether it is mounted now.
     pub mounted: bool,
     /// Free for new data, in bytes; only of a mounted volume.
@@ -148,16 +150,26 @@ impl Cluster {
         };
         let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
         let made = Volume::create(Arc::new(disk), &spec, now(), self.tuning()).map_err(ClusterError::from);
+        self.mount_new(&served, &record, made)
+    }
+
+    /// Mounts a volume that was just made, and makes its record durable. What could not be made leaves nothing behind.
+    pub(super) fn mount_new(
+        &self,
+        served: &Served,
+        record: &VolumeRecord,
+        made: Result<Arc<Volume>>,
+    ) -> Result<VolumeView> {
         let mounted = made.and_then(|volume| {
             let mut mounts = served.mounts();
-            mounts.push(mounted_volume(&record, Arc::clone(&volume)));
+            mounts.push(mounted_volume(record, volume));
             let namespace = Namespace::build(mounts, now())?;
-            self.store.update(|tx| tx.put(&record))?;
+            self.store.update(|tx| tx.put(record))?;
             served.vserver.set_namespace(namespace);
-            Ok(volume)
+            Ok(())
         });
         match mounted {
-            Ok(_) => Ok(self.volume_view(&record)),
+            Ok(()) => Ok(self.volume_view(record)),
             Err(error) => {
                 // Nothing refers to the image yet. The volume, which held it, is gone by now.
                 if let Err(left) = self.remove_image(record.uuid) {
@@ -204,9 +216,10 @@ impl Cluster {
         Ok(records.iter().map(|record| self.volume_view(record)).collect())
     }
 
-    fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
+    pub(super) fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
         let mut view = view(record, self.mounted(&record.vserver, &record.name).ok().as_ref());
         view.device = self.volume_device(record.uuid).map(|path| path.display().to_string());
+        view.clone_of = self.clone_view(record);
         if view.mounted {
             view.scrub = self.scrub_of(record.uuid);
         } else if let Some(served) = self.served(&record.vserver) {
@@ -349,6 +362,7 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         files: space.map(|space| space.files),
         fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
         device: None,
+        clone_of: None,
         scrub: None,
     }
 }
