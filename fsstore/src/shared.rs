@@ -6,6 +6,7 @@
 use crate::blockmap::map_blocks_max;
 use crate::cp::sharing::refs_blocks_max;
 use crate::cp::{Committed, TableChange};
+use crate::disk::overlay::Overlay;
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
@@ -43,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) snapshot_only: AtomicU64,
     pub(crate) pins: Pins,
     pub(crate) snapshot_dir: SnapshotDirCell,
+    /// The disk, where the volume is a clone.
+    pub(crate) overlay: Option<Arc<Overlay>>,
+    /// How many parents are behind it, when it was opened.
+    pub(crate) clone_depth: usize,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,
