@@ -123,7 +123,7 @@ fn a_damaged_log_is_cut_off_on_request() {
     bytes[places[0]] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     let (status, out, _) = ferry(&[file]);
-    assert!(status == 1 && out.contains("log:") && out.contains("--cut-log"), "{status} {out}");
+    assert!(status == 1 && out.contains("log:") && out.contains("--cut-log gives up"), "{status} {out}");
     let opened = Volume::open(Arc::new(FileDisk::open(&path).unwrap()), Tuning::default());
     assert!(opened.is_err(), "mounted with a damaged log");
 

@@ -113,7 +113,7 @@ impl Base {
         let mut block = first;
         while block * BLOCK_SIZE_U64 < end {
             let fbn = block / MAP_BLOCKS_PER_PAGE;
-            if block == first || block % MAP_BLOCKS_PER_PAGE == 0 {
+            if block == first || block.is_multiple_of(MAP_BLOCKS_PER_PAGE) {
                 page = self.page(fbn)?;
             }
             let bit = block % MAP_BLOCKS_PER_PAGE;

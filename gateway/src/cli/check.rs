@@ -4,8 +4,8 @@ use super::Failed;
 use super::output::{Output, human_bytes};
 use clap::Args;
 use fsstore::{
-    BLOCK_SIZE_U64, CheckEvent, CheckOptions, CheckSummary, Disk, FileDisk, Finding, FsError, Parents,
-    Rebuilt,
+    BLOCK_SIZE_U64, CheckEvent, CheckOptions, CheckSummary, Disk, FileDisk, Finding, FindingKind, FsError,
+    Parents, Rebuilt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -206,6 +206,10 @@ impl Told {
         if summary.cp == 0 {
             return out
                 + &format!("{}: {what} {} has not received an image yet\n", file.display(), summary.uuid);
+        }
+        if summary.findings.contains_key(&FindingKind::Log) {
+            out +=
+                "--cut-log gives up what the log has from the damage on, so that the volume can be mounted\n";
         }
         let verdict = match summary.damage() {
             0 => "clean".to_owned(),

@@ -222,6 +222,11 @@ impl Cluster {
         }
     }
 
+    /// A volume is gone.
+    pub(super) fn forget_split(&self, volume: Uuid) {
+        self.splits.0.lock().remove(&volume);
+    }
+
     /// One step of every split that was asked for; how many blocks were copied.
     pub(crate) async fn splits_turn(self: &Arc<Self>, budget_blocks: u64) -> u64 {
         let mut copied = 0;

@@ -126,6 +126,11 @@ impl Cluster {
         }
     }
 
+    /// A volume is gone.
+    pub(super) fn forget_schedule(&self, volume: Uuid) {
+        self.schedules.0.lock().remove(&volume);
+    }
+
     /// Takes and deletes until the node stops.
     pub(super) async fn run_schedules(self: &Arc<Self>) {
         loop {

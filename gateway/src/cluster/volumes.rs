@@ -308,6 +308,8 @@ impl Cluster {
             tx.delete::<VolumeRecord>(&record.key());
             Ok::<(), StoreError>(())
         })?;
+        self.forget_split(record.uuid);
+        self.forget_schedule(record.uuid);
         if let Some(mount) = gone
             && let Err(error) = mount.volume.close()
         {
