@@ -12,6 +12,7 @@ mod directory;
 mod disk;
 mod error;
 mod fsinfo;
+mod full;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;

@@ -7,6 +7,7 @@ use crate::directory::NameHash;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -186,6 +187,7 @@ pub(crate) fn assemble(
         snapshot_dir: SnapshotDirCell::default(),
         overlay: None,
         clone_depth: 0,
+        told_full: LastTold::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
     })

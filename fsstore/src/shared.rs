@@ -9,6 +9,7 @@ use crate::cp::{Committed, TableChange};
 use crate::disk::overlay::Overlay;
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) overlay: Option<Arc<Overlay>>,
     /// How many parents are behind it, when it was opened.
     pub(crate) clone_depth: usize,
+    pub(crate) told_full: LastTold,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,

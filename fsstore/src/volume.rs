@@ -260,7 +260,7 @@ impl Volume {
             let generation = self.shared.state.read().generation;
             self.shared.checkpoint_past(generation)?;
         }
-        match self.try_execute(cx, &op) {
+        let outcome = match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
                 let generation = self.shared.state.read().generation;
@@ -268,7 +268,11 @@ impl Volume {
                 self.try_execute(cx, &op)
             }
             outcome => outcome,
+        };
+        if outcome == Err(FsError::NoSpace) {
+            self.shared.tell_full(cx.now);
         }
+        outcome
     }
 
     fn try_execute(&self, cx: &Context, op: &Op) -> Result<Done> {

@@ -24,12 +24,22 @@ const COLUMNS: &[(&str, &str)] = &[
 /// Where clients can find `.snapshot`: in the volume's root, in every directory, nowhere.
 const SNAPSHOT_DIRS: [&str; 3] = ["root", "everywhere", "off"];
 
+/// What a volume is promised.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Space {
+    /// Thin: space is taken from the host as it is needed, and free blocks are given back
+    None,
+    /// All of it, at once
+    Volume,
+}
+
 /// Volumes of a virtual server.
 #[derive(Debug, Subcommand)]
 pub enum VolumeCommand {
     /// Make a volume and mount it in the virtual server's tree
     #[command(after_help = "Examples:\n  ferry volume create vs1 root --size 10G\n  \
                             ferry volume create vs1 home --size 1T --junction /home --policy intern\n  \
+                            ferry volume create vs1 db --size 100G --guarantee volume\n  \
                             ferry volume create vs1 fast --device /dev/disk/by-id/nvme-X")]
     Create {
         /// Virtual server
@@ -54,6 +64,9 @@ pub enum VolumeCommand {
         /// Where clients find .snapshot; it is in no listing [default: root]
         #[arg(long, value_name = "WHERE", value_parser = SNAPSHOT_DIRS)]
         snapshot_dir: Option<String>,
+        /// Whether the host sets aside all of the space now, or gives it as it is needed
+        #[arg(long, value_enum, default_value = "none")]
+        guarantee: Space,
     },
     /// List them all
     List {
@@ -137,10 +150,24 @@ fn path(vserver: &str, name: &str) -> String {
 
 pub(super) fn run(command: VolumeCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
-        VolumeCommand::Create { vserver, name, size, device, overwrite, junction, policy, snapshot_dir } => {
+        VolumeCommand::Create {
+            vserver,
+            name,
+            size,
+            device,
+            overwrite,
+            junction,
+            policy,
+            snapshot_dir,
+            guarantee,
+        } => {
+            let guarantee = match guarantee {
+                Space::None => "none",
+                Space::Volume => "volume",
+            };
             let body = json!({
                 "name": name, "size_bytes": size.unwrap_or(0), "device": device, "overwrite": overwrite,
-                "junction": junction, "policy": policy, "snapshot_dir": snapshot_dir,
+                "junction": junction, "policy": policy, "snapshot_dir": snapshot_dir, "guarantee": guarantee,
             });
             output.print(&client.post(&format!("/vservers/{}/volumes", segment(&vserver)), &body)?, COLUMNS);
         }

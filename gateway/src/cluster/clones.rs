@@ -2,7 +2,7 @@
 //! them over their parents, splitting them off; and who needs what, so that nothing is deleted under a clone, mounted or not.
 
 use super::{Cluster, ClusterError, Result, VolumeView, blocking, check_name};
-use crate::store::{CloneRecord, OwnershipState, SnapshotSettings, VolumeRecord};
+use crate::store::{CloneRecord, Guarantee, OwnershipState, SnapshotSettings, VolumeRecord};
 use fsstore::{FileDisk, SnapshotMaker, SplitStep, Volume, clone_origin};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,8 @@ impl Cluster {
         let policy = new.policy.unwrap_or(of.policy);
         self.need_policy(vserver, &policy)?;
         let record = VolumeRecord {
+            // It shares its parent's blocks: to set aside space for all of it would undo that.
+            guarantee: Guarantee::None,
             vserver: vserver.to_owned(),
             junction: new.junction.unwrap_or_else(|| format!("/{}", new.name)),
             name: new.name,
@@ -130,7 +132,7 @@ impl Cluster {
         let served = self.need_served(vserver)?;
         let this = Arc::clone(self);
         blocking(move || {
-            let disk = Arc::new(this.make_image(record.uuid, record.size_bytes)?);
+            let disk = Arc::new(this.make_image(record.uuid, record.size_bytes, record.guarantee)?);
             let made = Volume::create_clone(disk, record.uuid, &mounted, snapshot.id, this.tuning());
             this.mount_new(&served, &record, made.map_err(ClusterError::from))
         })
@@ -202,6 +204,12 @@ impl Cluster {
         let path = self.volume_path(record.uuid);
         let disk = FileDisk::open(&path)
             .map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
+        if record.guarantee == Guarantee::Volume
+            && let Err(error) = disk.reserve()
+        {
+            // It is served all the same: to refuse would help nobody.
+            tracing::warn!(path = %path.display(), %error, "the host can't set aside the space that was guaranteed");
+        }
         if let Some(parent) = parent {
             return Ok(Volume::open_clone(Arc::new(disk), parent, self.tuning())?);
         }

@@ -2,7 +2,7 @@
 
 use super::served::mounted_volume;
 use super::{CloneView, Cluster, ClusterError, Result, ScrubView, Served, blocking, check_name, now};
-use crate::store::{Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
+use crate::store::{Guarantee, Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct NewVolume {
     /// Where clients find `.snapshot`; default: in the volume's root.
     #[serde(default)]
     pub snapshot_dir: Option<SnapshotDirSetting>,
+    /// Whether the host sets aside space for all of it; default `none`.
+    #[serde(default)]
+    pub guarantee: Guarantee,
 }
 
 /// What to change of a volume.
@@ -75,6 +78,8 @@ pub struct VolumeView {
     pub snapshot_schedule: Option<String>,
     /// Where its blocks come from, while it is a clone.
     pub clone_of: Option<CloneView>,
+    /// Whether the host has set aside space for all of it.
+    pub guarantee: Guarantee,
     /// Whether it is mounted now.
     pub mounted: bool,
     /// Free for new data, in bytes; only of a mounted volume.
@@ -125,6 +130,7 @@ impl Cluster {
             policy,
             snapshots: SnapshotSettings { dir: new.snapshot_dir.unwrap_or_default(), schedule: None },
             clone_of: None,
+            guarantee: new.guarantee,
         };
         let this = Arc::clone(self);
         blocking(move || this.format_and_mount(record, device.as_ref())).await
@@ -137,7 +143,7 @@ impl Cluster {
     ) -> Result<VolumeView> {
         let served = self.need_served(&record.vserver)?;
         let disk = match device {
-            None => self.make_image(record.uuid, record.size_bytes)?,
+            None => self.make_image(record.uuid, record.size_bytes, record.guarantee)?,
             Some((path, not_blank)) => {
                 let disk = self.take_device(record.uuid, path, *not_blank)?;
                 if let Err(error) = size_on_device(&mut record, &disk) {
@@ -358,6 +364,7 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         policy: record.policy.clone(),
         snapshot_dir: record.snapshots.dir,
         snapshot_schedule: record.snapshots.schedule.as_ref().map(|schedule| schedule.rules.to_string()),
+        guarantee: record.guarantee,
         mounted: volume.is_some(),
         available_bytes: space.map(|space| space.available_bytes),
         snapshot_bytes: space.map(|space| space.snapshot_bytes),

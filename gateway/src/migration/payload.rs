@@ -3,7 +3,9 @@
 //! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
 
 use crate::handle::HandleKey;
-use crate::store::{LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord};
+use crate::store::{
+    Guarantee, LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord,
+};
 use crate::vserver::ExportRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,8 @@ struct CrsVolume {
     policy: String,
     #[serde(default)]
     snapshots: SnapshotSettings,
+    #[serde(default)]
+    guarantee: Guarantee,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +75,7 @@ impl Crs {
             junction: v.junction,
             policy: v.policy,
             snapshots: v.snapshots,
+            guarantee: v.guarantee,
         };
         let lif = |l: LifRecord| CrsLif {
             name: l.name,
@@ -130,6 +135,7 @@ impl Crs {
             snapshots: v.snapshots.clone(),
             // All blocks of a clone are sent: where it arrives it is a volume like others.
             clone_of: None,
+            guarantee: v.guarantee,
         };
         self.volumes.iter().map(record).collect()
     }
@@ -219,6 +225,7 @@ mod tests {
                 schedule: Some(ScheduleRecord { rules: "hourly 6".parse().unwrap(), since_s: 7 }),
             },
             clone_of: None,
+            guarantee: Guarantee::default(),
         }
     }
 

@@ -113,6 +113,17 @@ impl Record for VserverRecord {
     }
 }
 
+/// Whether the host sets aside space for a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// No: the volume takes space from the host as it needs it, and gives free blocks back (thin provisioning).
+    #[default]
+    None,
+    /// All of it, from the beginning.
+    Volume,
+}
+
 /// A volume of a vserver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRecord {
@@ -134,6 +145,9 @@ pub struct VolumeRecord {
     /// Where some of its blocks are, while it is a clone.
     #[serde(default)]
     pub clone_of: Option<CloneRecord>,
+    /// Whether the host sets aside its space.
+    #[serde(default)]
+    pub guarantee: Guarantee,
 }
 
 /// What a volume does with snapshots by itself. Moves with it.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod planted;
+mod quotas;
 mod rebuilt;
 mod scrubbed;
 mod shared;
