@@ -14,6 +14,7 @@ use crate::layout::{ImageRoot, TreeRoot};
 use crate::nvlog::{self, Batch, Log};
 use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
+use crate::quota::Quotas;
 use crate::record::{Act, Piece, Record};
 use crate::shared::{CpSignal, Shared};
 use crate::snapdir::SnapshotDirCell;
@@ -71,6 +72,7 @@ pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: 
     (root.atime, root.mtime, root.ctime, root.btime) = (now, now, now, now);
     {
         let mut st = shared.state.write();
+        st.charge_new(&shared.io, &root, now)?;
         st.inodes.insert(ROOT_INO, Arc::new(root));
         st.dirty.insert(ROOT_INO);
         st.files = 1;
@@ -109,7 +111,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, tuning: Tuning)
     replay(&shared, &batches)?;
     // The old log is needed until this is durable; then its records are refused by their log id.
     let mut committed = shared.committed.lock();
-    if shared.state.read().dirty.is_empty() {
+    let idle = {
+        let st = shared.state.read();
+        st.dirty.is_empty() && st.ledger.is_empty()
+    };
+    if idle {
         committed.info.write(&*shared.io.disk)?;
     } else {
         shared.checkpoint(&mut committed, &TableChange::Keep)?;
@@ -161,6 +167,7 @@ pub(crate) fn assemble(
         sharing: !image.refs.ptr.is_hole(),
         snaps: snaps.clone(),
         attrs_max: attrs_max(info.data_blocks()),
+        quota: Quotas::load(&io, image.quota)?,
     };
     let snapshot_only = info.snapshot_only;
     Ok(Shared {

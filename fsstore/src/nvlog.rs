@@ -28,6 +28,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"FERRYLOG");
 const HEAD: usize = 48;
 /// Records waiting in memory from which a flush starts though nobody asked.
 const LAZY_BYTES: usize = 1 << 20;
+/// Largest buffer that is kept for later batches.
+const SPARE_BYTES: usize = 1 << 20;
 
 /// The log of a mounted volume.
 pub(crate) struct Log {
@@ -43,6 +45,8 @@ pub(crate) struct Log {
 
 struct Inner {
     pending: Vec<u8>,
+    /// The last batch's buffer, empty, to be the next `pending`.
+    spare: Vec<u8>,
     /// Whether a pending record points to blocks that no flush has covered.
     points: bool,
     /// Newest record in `pending` or before.
@@ -86,6 +90,7 @@ impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, info: &FsInfo, lsn: Lsn) -> Log {
         let inner = Inner {
             pending: Vec::new(),
+            spare: Vec::new(),
             points: false,
             appended: lsn,
             durable: lsn,
@@ -154,7 +159,8 @@ impl Log {
         if inner.pending.is_empty() {
             return Ok(());
         }
-        let mut payload = std::mem::take(&mut inner.pending);
+        let spare = std::mem::take(&mut inner.spare);
+        let mut payload = std::mem::replace(&mut inner.pending, spare);
         let points = std::mem::take(&mut inner.points);
         let (seq, lsn) = (inner.next_seq, inner.appended);
         let blocks = blocks_for(payload.len());
@@ -163,9 +169,10 @@ impl Log {
         inner.next_seq += 1;
         inner.next_block += blocks;
         inner.flushing = true;
-        let head = self.head(seq, inner.durable_seq, &payload);
+        let durable_seq = inner.durable_seq;
         drop(inner);
 
+        let head = self.head(seq, durable_seq, &payload);
         let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
         payload.resize(padded - HEAD, 0);
         let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
@@ -182,14 +189,14 @@ impl Log {
             Ok(()) => {
                 inner.durable_seq = seq;
                 wakers = inner.advance(lsn);
-                if inner.pending.is_empty() {
-                    payload.clear();
-                    inner.pending = payload;
-                }
             }
             Err(error) => inner.fail(&error.into()),
         }
         self.done.notify_all();
+        if payload.capacity() <= SPARE_BYTES {
+            payload.clear();
+            inner.spare = payload;
+        }
         let fault = inner.fault.clone();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);

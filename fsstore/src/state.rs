@@ -7,6 +7,7 @@ use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
 use crate::inode::{Hidden, INODES_PER_PAGE, Inode};
 use crate::io::Io;
 use crate::op::ROOT_INO;
+use crate::quota::{Charge, Quotas};
 use crate::tree::{Edit, Ledger, Tree};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) struct State {
     pub(crate) snaps: Arc<Vec<SnapEntry>>,
     /// Most extended attributes and streams of one file.
     pub(crate) attrs_max: u64,
+    pub(crate) quota: Quotas,
 }
 
 impl State {
@@ -97,8 +99,14 @@ impl State {
         self.load(io, ino)?;
         self.dirty.insert(ino);
         let inode = self.inodes.get_mut(&ino).ok_or(FsError::Stale)?;
+        let before = Charge::of(inode);
         let mut edit = Edit { io, generation: self.generation, ledger: &mut self.ledger };
-        change(Arc::make_mut(inode), &mut edit)
+        let outcome = change(Arc::make_mut(inode), &mut edit)?;
+        let after = Charge::of(inode);
+        if before != after {
+            self.quota.note(before, after);
+        }
+        Ok(outcome)
     }
 
     /// What `name` leads to in `dir`; not for `.` and `..`.
@@ -145,6 +153,7 @@ impl State {
         } else {
             return Err(FsError::Format(format!("the log makes inode {ino} out of turn")));
         }
+        self.quota.note(Charge::NONE, Charge::of(&inode));
         self.files += 1;
         self.generation_max = self.generation_max.max(inode.generation.0);
         self.dirty.insert(ino);

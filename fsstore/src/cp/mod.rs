@@ -62,6 +62,7 @@ struct Frozen {
     generation: u64,
     inodes: Vec<(InodeNum, Arc<Inode>)>,
     inofile: Tree,
+    quota: Tree,
     ledger: Ledger,
     image: ImageRoot,
     log_half: u8,
@@ -140,8 +141,8 @@ impl Shared {
             // From here on its blocks are on their way out: no operation may share them any more.
             Arc::make_mut(&mut st.snaps).retain(|snap| snap.id != *id);
         }
-        let inofile = st.inofile.clone();
-        Ok(Some(Frozen { generation, inodes, inofile, ledger, image, log_half, log_seq }))
+        let (inofile, quota) = (st.inofile.clone(), st.quota.tree.clone());
+        Ok(Some(Frozen { generation, inodes, inofile, quota, ledger, image, log_half, log_seq }))
     }
 
     /// Steps 2 to 5. `held` is the state where the caller has it locked, which only a restore needs.
@@ -215,7 +216,7 @@ impl Shared {
         *committed = Committed { map: Tree::from_root(info.image.map)?, info, snaps: Arc::new(snaps) };
         match held {
             Some(st) => {
-                st.start_over(&frozen.image);
+                st.start_over(&self.io, &frozen.image)?;
                 self.commit(st, committed, &frozen, &roots, &freed)?;
             }
             None => self.commit(&mut self.state.write(), committed, &frozen, &roots, &freed)?,
@@ -288,6 +289,7 @@ impl Shared {
                 inode.tree.prune();
             }
         }
+        st.quota.tree.prune();
         st.evict(self.inodes_max);
         let mut walloc = self.walloc.lock();
         walloc.set_maps(maps);
@@ -330,7 +332,7 @@ impl TableChange {
     }
 }
 
-/// Step 2: the files' trees, then the inode file. Gives where each file's tree stands.
+/// Step 2: the files' trees, then the inode file and the quota tree. Gives where each file's tree stands.
 fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<HashMap<InodeNum, TreeRoot>> {
     let mut roots = HashMap::new();
     let mut ledger = Ledger::default();
@@ -344,6 +346,7 @@ fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<HashMap<I
     }
     out.freed.append(&mut ledger.freed);
     frozen.image.inofile = out.flush_tree(&frozen.inofile, true)?;
+    frozen.image.quota = out.flush_tree(&frozen.quota, true)?;
     out.give_back_spare();
     Ok(roots)
 }

@@ -24,6 +24,13 @@ pub struct Of {
     volume: String,
 }
 
+impl Of {
+    /// Where it is in the API.
+    pub(super) fn path(&self) -> String {
+        format!("/vservers/{}/volumes/{}", segment(&self.vserver), segment(&self.volume))
+    }
+}
+
 /// Snapshots of a volume.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
@@ -150,7 +157,7 @@ fn run_schedule(command: &ScheduleCommand, client: &Client, output: Output) -> a
 }
 
 fn path(of: &Of) -> String {
-    format!("/vservers/{}/volumes/{}/snapshots", segment(&of.vserver), segment(&of.volume))
+    format!("{}/snapshots", of.path())
 }
 
 pub(super) fn run(command: SnapshotCommand, client: &Client, output: Output) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ mod images;
 mod lifs;
 mod peering;
 mod policies;
+mod quotas;
 mod restore;
 mod schedule;
 mod scrub;
@@ -22,6 +23,9 @@ pub use checkpoint::run_checkpoints;
 pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use quotas::{
+    NewQtree, QtreePatch, QtreeView, QuotaAmounts, QuotaKind, QuotaRuleView, QuotaUseView, QuotaWhom,
+};
 pub use schedule::{NewSchedule, RuleView, ScheduleView};
 pub use scrub::ScrubView;
 pub use served::Served;
