@@ -2,6 +2,7 @@
 
 use crate::changes::PathChange;
 use crate::check::{self, ScrubCursor, ScrubStep};
+use crate::clones::{self, CloneOrigin, SplitStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -15,7 +16,7 @@ use crate::ops::{self, Direct};
 use crate::record::Record;
 use crate::shared::Shared;
 use crate::snapdir::{SNAPSHOT_DIR, SnapshotDir};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotMaker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub name: String,
     /// When it was taken.
     pub created: Time,
+    /// Who took it.
+    pub maker: SnapshotMaker,
     /// The consistency point that it keeps.
     pub cp: CpNumber,
     /// Checksum of its root: two volumes with equal roots hold the same blocks.
@@ -128,7 +131,48 @@ impl Volume {
     /// # Errors
     /// [`FsError::Format`] for what is no volume, [`FsError::Corrupt`] for a damaged one, and the disk's.
     pub fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, tuning)?))
+        Ok(Self::start(mount::open(disk, None, tuning)?))
+    }
+
+    /// Makes `disk`, as long as `parent`, a writable clone of a snapshot of `parent` with the identity `uuid`, and mounts
+    /// it. It shares the snapshot's blocks: none is copied, and the cost does not grow with the volume. As long as it is
+    /// mounted, the parent's snapshot can't be deleted; its owner sees to it that it stays there meanwhile.
+    ///
+    /// # Errors
+    /// [`FsError::Snapshot`] if there is none, or the parent is the last of too many clones; the disk's.
+    pub fn create_clone(
+        disk: Arc<dyn Disk>,
+        uuid: Uuid,
+        parent: &Volume,
+        snapshot: SnapshotId,
+        tuning: Tuning,
+    ) -> Result<Arc<Volume>> {
+        Ok(Self::start(clones::create(disk, uuid, &parent.shared, snapshot, tuning)?))
+    }
+
+    /// Mounts the clone on `disk` over its parent; a volume that needs no parent (any more) too.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; [`FsError::Format`] for another parent than that of the clone, [`FsError::Snapshot`] if it has
+    /// lost the snapshot.
+    pub fn open_clone(disk: Arc<dyn Disk>, parent: &Volume, tuning: Tuning) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, Some(&parent.shared), tuning)?))
+    }
+
+    /// Where this volume comes from, as long as it has blocks in the file of another.
+    pub fn origin(&self) -> Option<CloneOrigin> {
+        self.shared.origin()
+    }
+
+    /// One step of giving a clone blocks of its own: copies about `budget_blocks` (at least 1), durable when it returns.
+    /// Operations go on meanwhile; after a crash the next step goes on from the last. The step that says `done` has let
+    /// the parent go, and the snapshot [`CLONE_BASE`](crate::CLONE_BASE) with it; where that one is being read, it fails
+    /// and can be repeated.
+    ///
+    /// # Errors
+    /// The disks', [`FsError::ReadOnly`], [`FsError::Snapshot`] for a base in use.
+    pub fn split_step(&self, budget_blocks: u64) -> Result<SplitStep> {
+        self.shared.split_step(budget_blocks)
     }
 
     fn start(shared: Shared) -> Arc<Volume> {
@@ -395,7 +439,15 @@ impl Volume {
     /// # Errors
     /// [`FsError::Snapshot`] for a bad or taken name or the 256th, [`FsError::NoSpace`], and the disk's.
     pub fn snapshot_create(&self, name: &str, now: Time) -> Result<Snapshot> {
-        self.shared.snapshot_create(name, now)
+        self.snapshot_create_by(name, now, SnapshotMaker::Person)
+    }
+
+    /// The same, noting durably who takes it.
+    ///
+    /// # Errors
+    /// As [`Volume::snapshot_create`].
+    pub fn snapshot_create_by(&self, name: &str, now: Time, maker: SnapshotMaker) -> Result<Snapshot> {
+        self.shared.snapshot_create(name, now, maker)
     }
 
     /// Lets a snapshot go; blocks that only it held become free.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 mod quotas;
+mod snapshots;
 mod volumes;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -4,12 +4,11 @@
 
 use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
-use crate::store::{AppliedRecord, Guarantee, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
+use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
 use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
-use fsstore::{FileDisk, Tuning, Volume};
+use fsstore::Volume;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,8 +152,8 @@ impl Cluster {
         let vserver = Vserver::new(&record.name, record.uuid, record.handle_key, record.write_verifier);
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
-        for volume in self.store.list::<VolumeRecord>(&format!("{name}/"))? {
-            match open_volume(&self.volume_path(volume.uuid), volume.guarantee, self.tuning()) {
+        for (volume, opened) in self.open_volumes(self.store.list::<VolumeRecord>(&format!("{name}/"))?) {
+            match opened {
                 Ok(mounted) => mounts.push(mounted_volume(&volume, mounted)),
                 Err(error) => {
                     tracing::error!(vserver = name, volume = volume.name, %error, "cannot mount this volume");
@@ -275,21 +274,9 @@ impl Cluster {
     }
 }
 
-/// Opens the image of a volume.
-pub(crate) fn open_volume(path: &Path, guarantee: Guarantee, tuning: Tuning) -> Result<Arc<Volume>> {
-    let disk =
-        FileDisk::open(path).map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
-    if guarantee == Guarantee::Volume
-        && let Err(error) = disk.reserve()
-    {
-        // It is served all the same: to refuse would help nobody.
-        tracing::warn!(path = %path.display(), %error, "the host can't set aside the space that was guaranteed");
-    }
-    Ok(Volume::open(Arc::new(disk), tuning)?)
-}
-
 /// A volume at the place that its record names.
 pub(crate) fn mounted_volume(record: &VolumeRecord, volume: Arc<Volume>) -> MountedVolume {
+    volume.show_snapshots(record.snapshots.dir.into());
     MountedVolume {
         id: VolumeId::of(record.uuid),
         name: record.name.clone(),

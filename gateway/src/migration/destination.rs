@@ -7,7 +7,7 @@ use crate::store::{
     AppliedRecord, Guarantee, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction,
     VolumeRecord, VserverRecord,
 };
-use fsstore::{FileDisk, Replica, VolumeSpec};
+use fsstore::{FileDisk, Replica, SnapshotMaker, VolumeSpec};
 use migrate::ports::Placeholder;
 use migrate::{DestinationHost, Epoch, MigrationId, PortFuture};
 use std::sync::Arc;
@@ -155,8 +155,11 @@ impl Cluster {
     fn forget_leftovers(&self, vserver: &str, snapshot_prefix: &str) -> Result<()> {
         if let Some(served) = self.served(vserver) {
             for mount in served.mounts() {
+                let arrived = mount.volume.origin().is_none();
                 for snapshot in mount.volume.snapshots() {
-                    if snapshot.name.starts_with(snapshot_prefix) {
+                    // What kept a parent's blocks for a clone, which has all its blocks itself here.
+                    let of_clone = arrived && snapshot.maker == SnapshotMaker::Clone;
+                    if of_clone || snapshot.name.starts_with(snapshot_prefix) {
                         mount.volume.snapshot_delete(snapshot.id)?;
                     }
                 }
