@@ -8,21 +8,23 @@ use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
+use crate::inodes::Inodes;
 use crate::io::Io;
 use crate::layout::{ImageRoot, TreeRoot};
+use crate::memory::Memory;
 use crate::nvlog::{self, Batch, Log};
 use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
+use crate::pace::Pace;
 use crate::record::{Act, Piece, Record};
 use crate::shared::{CpSignal, Shared};
 use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::tree::{Ledger, Slot, Tree};
-use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
+use crate::volume::{VOLUME_BYTES_MIN, VolumeSpec};
 use crate::walloc::Walloc;
 use crate::xattr::attrs_max;
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -56,20 +58,25 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
 }
 
 /// Formats `disk` with an empty volume and mounts it.
-pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Shared> {
+pub(crate) fn create(
+    disk: Arc<dyn Disk>,
+    spec: &VolumeSpec,
+    now: Time,
+    memory: Memory,
+    threads: bool,
+) -> Result<Shared> {
     let info = new_info(spec, Role::Volume)?;
     info.format_log(&*disk)?;
-    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let io = Arc::new(Io::within(disk, info.blocks, memory));
     let map = Tree { height: map_height(info.blocks), root: Slot::Hole };
-    let shared = assemble(io, info, map, Vec::new(), tuning)?;
+    let shared = assemble(io, info, map, Vec::new(), threads)?;
     let mut root = Inode::new(ROOT_INO, Generation(1));
     root.kind = Some(FileKind::Dir);
     (root.mode, root.nlink, root.size, root.parent) = (0o755, 2, BLOCK_SIZE_U64, ROOT_INO);
     (root.atime, root.mtime, root.ctime, root.btime) = (now, now, now, now);
     {
         let mut st = shared.state.write();
-        st.inodes.insert(ROOT_INO, Arc::new(root));
-        st.dirty.insert(ROOT_INO);
+        st.inodes.insert(ROOT_INO, root);
         st.files = 1;
     }
     shared.checkpoint(&mut shared.committed.lock(), &TableChange::Keep)?;
@@ -77,7 +84,7 @@ pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: 
 }
 
 /// Mounts the volume on `disk`.
-pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
+pub(crate) fn open(disk: Arc<dyn Disk>, memory: Memory, threads: bool) -> Result<Shared> {
     // A process that died may have left writes that the host has not made durable. What is about to be read must not
     // vanish once something is written that counts on it: both fsinfo blocks could be torn, or blocks that only
     // a vanishing image freed be overwritten.
@@ -87,7 +94,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
         return Err(FsError::Format("a replica that has not received an image yet".to_owned()));
     }
     let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
-    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let io = Arc::new(Io::within(disk, info.blocks, memory));
     let mut snaps = read_table(info.table, info.table_len, &io)?;
     let map = Tree::from_root(info.image.map)?;
     if !info.gone.is_empty() {
@@ -96,11 +103,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Shared> {
     }
     info.role = Role::Volume;
     info.log_id = fresh_log_id();
-    let shared = assemble(io, info, map, snaps, tuning)?;
+    let shared = assemble(io, info, map, snaps, threads)?;
     replay(&shared, &batches)?;
     // The old log is needed until this is durable; then its records are refused by their log id.
     let mut committed = shared.committed.lock();
-    if shared.state.read().dirty.is_empty() {
+    if shared.state.read().inodes.dirty_len() == 0 {
         committed.info.write(&*shared.io.disk)?;
     } else {
         shared.checkpoint(&mut committed, &TableChange::Keep)?;
@@ -118,7 +125,7 @@ pub(crate) fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree
     DiffRuns::new(io.clone(), &maps, std::slice::from_ref(active))?.count_blocks()
 }
 
-fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning: Tuning) -> Result<Shared> {
+fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, threads: bool) -> Result<Shared> {
     let image = info.image;
     let mut maps = vec![map.clone()];
     for snap in &snaps {
@@ -130,8 +137,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
     let free = free.ok_or_else(|| FsError::Format("more blocks in use than there are".to_owned()))?;
     let state = State {
         generation: image.cp.0 + 1,
-        inodes: HashMap::new(),
-        dirty: BTreeSet::new(),
+        inodes: Inodes::new(io.memory.clone()),
         inofile: Tree::from_root(image.inofile)?,
         next_ino: image.next_ino,
         free_ino: image.free_ino,
@@ -139,6 +145,8 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
         lsn: image.lsn,
         ledger: Ledger::default(),
         frozen_blocks: 0,
+        frozen_bytes: 0,
+        accounted: 0,
         fault: None,
         hash: NameHash::new(info.uuid),
         generation_max: image.generation_max,
@@ -151,8 +159,8 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, tuning:
     Ok(Shared {
         uuid: info.uuid,
         first_data: info.first_data(),
-        inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
-        tuning,
+        threads,
+        pace: Pace::default(),
         log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),
         state: RwLock::new(state),
         walloc: Mutex::new(Walloc::new(info.first_data(), info.blocks, free, image.allocated_total, maps)),

@@ -26,8 +26,12 @@ use std::thread::{self, Thread};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"FERRYLOG");
 const HEAD: usize = 48;
-/// Records waiting in memory from which a flush starts though nobody asked.
+/// Records waiting in memory from which a flush starts though nobody asked, at the most.
 const LAZY_BYTES: usize = 1 << 20;
+/// Most bytes of records waiting in memory.
+const PENDING_MAX: usize = 4 * LAZY_BYTES;
+/// Buffer kept for the records of the next batch. An idle volume has no use for a large one.
+const PENDING_KEPT: usize = 256 << 10;
 
 /// The log of a mounted volume.
 pub(crate) struct Log {
@@ -116,22 +120,41 @@ impl Log {
         record.encode(&mut inner.pending);
         inner.appended = record.lsn;
         inner.points |= record.points_to_blocks();
-        if inner.pending.len() >= LAZY_BYTES {
+        if inner.pending.len() >= self.lazy_bytes() {
             self.work.notify_one();
         }
     }
 
-    /// How full the half is, records in memory included: used and all blocks.
-    pub(crate) fn fill(&self) -> (u64, u64) {
+    /// Records waiting in memory from which a flush starts though nobody asked. What is pending counts against the half that is to
+    /// take it, so it must not fill a small one.
+    fn lazy_bytes(&self) -> usize {
+        let half = usize::try_from(self.half_blocks).unwrap_or(usize::MAX).saturating_mul(BLOCK_SIZE);
+        LAZY_BYTES.min(half / 8)
+    }
+
+    /// How full the half is, records in memory and `more` bytes of them included: used and all blocks.
+    pub(crate) fn fill(&self, more: usize) -> (u64, u64) {
         let inner = self.inner.lock();
-        (inner.next_block + blocks_for(inner.pending.len()), self.half_blocks)
+        (inner.next_block + blocks_for(inner.pending.len() + more), self.half_blocks)
     }
 
     /// Whether a record of `bytes` still fits.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let inner = self.inner.lock();
-        inner.pending.len() < 4 * LAZY_BYTES
+        inner.pending.len() < PENDING_MAX
             && inner.next_block + blocks_for(inner.pending.len() + bytes) + 1 < self.half_blocks
+    }
+
+    /// Whether the records in memory leave room for `bytes`.
+    pub(crate) fn fits_pending(&self, bytes: usize) -> bool {
+        self.inner.lock().pending.len() + bytes < PENDING_MAX
+    }
+
+    /// Starts a flush though nobody waits for a record.
+    pub(crate) fn hurry(&self) {
+        let mut inner = self.inner.lock();
+        inner.wanted = inner.wanted.max(inner.appended);
+        self.work.notify_one();
     }
 
     /// From now on batches go to the other half; gives that half and its first batch's number.
@@ -182,7 +205,7 @@ impl Log {
             Ok(()) => {
                 inner.durable_seq = seq;
                 wakers = inner.advance(lsn);
-                if inner.pending.is_empty() {
+                if inner.pending.capacity() == 0 && payload.capacity() <= PENDING_KEPT {
                     payload.clear();
                     inner.pending = payload;
                 }
@@ -252,11 +275,11 @@ impl Log {
     }
 
     /// The flusher's loop: a batch whenever somebody waits, or much is pending.
-    pub(crate) fn run(&self, on_fault: impl Fn(&FsError)) {
+    pub(crate) fn run(&self, on_fault: impl Fn(&FsError), on_batch: impl Fn()) {
         loop {
             {
                 let mut inner = self.inner.lock();
-                while !inner.stop && !inner.has_work() {
+                while !inner.stop && !inner.has_work(self.lazy_bytes()) {
                     self.work.wait(&mut inner);
                 }
                 if inner.stop {
@@ -266,6 +289,7 @@ impl Log {
             if let Err(error) = self.flush_once() {
                 on_fault(&error);
             }
+            on_batch();
         }
     }
 
@@ -282,10 +306,10 @@ impl Log {
 }
 
 impl Inner {
-    fn has_work(&self) -> bool {
+    fn has_work(&self, lazy_bytes: usize) -> bool {
         self.fault.is_none()
             && !self.pending.is_empty()
-            && (self.wanted > self.durable || self.pending.len() >= LAZY_BYTES)
+            && (self.wanted > self.durable || self.pending.len() >= lazy_bytes)
     }
 
     /// Gives those to wake, which the caller does without the lock.

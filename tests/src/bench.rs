@@ -79,10 +79,12 @@ pub struct Options {
     pub quick: bool,
     /// Where the rows go.
     pub json: Option<PathBuf>,
+    /// How long a run that shows latencies takes, in minutes.
+    pub minutes: Option<u64>,
 }
 
 impl Options {
-    /// Reads `[--quick] [--json FILE]`.
+    /// Reads `[--quick] [--json FILE] [--minutes N]`.
     ///
     /// # Errors
     /// For anything else.
@@ -93,7 +95,11 @@ impl Options {
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
-                other => anyhow::bail!("{other}? usage: [--quick] [--json FILE]"),
+                "--minutes" => {
+                    let minutes = arguments.next().context("--minutes needs a number")?;
+                    options.minutes = Some(minutes.parse().context("--minutes needs a number")?);
+                }
+                other => anyhow::bail!("{other}? usage: [--quick] [--json FILE] [--minutes N]"),
             }
         }
         Ok(options)
@@ -105,6 +111,14 @@ impl Options {
 /// # Errors
 /// The host's, for the file.
 pub fn report(rows: &[Row], json: Option<&Path>) -> Result<()> {
+    report_with(rows, &[], json)
+}
+
+/// As [`report`], with more for the file behind the rows.
+///
+/// # Errors
+/// The host's, for the file.
+pub fn report_with(rows: &[Row], more: &[Value], json: Option<&Path>) -> Result<()> {
     let width = |of: fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (first, second) = (width(|row| row.row.len()), width(|row| row.peer.len()));
     println!("{:first$}  {:second$}  {:>10}  {:>10}  {:>7}  unit", "row", "peer", "Ferry", "peer", "ratio");
@@ -114,7 +128,7 @@ pub fn report(rows: &[Row], json: Option<&Path>) -> Result<()> {
         println!("{name:first$}  {peer_name:second$}  {ferry:10.1}  {peer:10.1}  {ratio:7.2}  {unit}");
     }
     if let Some(path) = json {
-        let rows: Vec<_> = rows.iter().map(Row::json).collect();
+        let rows: Vec<_> = rows.iter().map(Row::json).chain(more.iter().cloned()).collect();
         let text = serde_json::to_string_pretty(&rows)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -38,7 +38,7 @@ fn place(
         return Err(FsError::Exists);
     }
     let found = st.find(io, &dir, name)?;
-    let existing = found.map(|target| st.load(io, target.file.ino).cloned()).transpose()?;
+    let existing = found.map(|target| st.load(io, target.file.ino)).transpose()?;
     Ok((dir, existing))
 }
 

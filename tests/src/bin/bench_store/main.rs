@@ -1,15 +1,18 @@
 //! `cargo xtask bench store`: a volume beside plain files on the same disk, in one run; and the same over NFS.
 
+mod memory;
 mod nfs;
 mod peers;
+mod stress;
 mod volume;
 
 use anyhow::{Context as _, Result};
-use ferry_tests::bench::{Better, Options, Row, report};
+use ferry_tests::bench::{Better, Options, Row, report_with};
 use nfs::Served;
 use peers::Peers;
 use std::path::Path;
 use std::time::Duration;
+use stress::{Latencies, Load};
 use volume::Bench;
 
 const FDATASYNC: &str = "data and metadata flushed before each acknowledgement";
@@ -26,7 +29,13 @@ struct Size {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, of @ ..] = &arguments[..]
+        && first == memory::CHILD
+    {
+        return memory::measured(of);
+    }
+    let options = Options::parse(arguments.into_iter())?;
     let size = if options.quick {
         Size { rounds: 3, sequential_bytes: 256 << 20, random_for: Duration::from_secs(2), files: 1000 }
     } else {
@@ -36,7 +45,25 @@ fn main() -> Result<()> {
     let here = std::env::current_exe()?;
     let here = here.parent().context("the program is in no directory")?;
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(here)?;
-    report(&measure(dir.path(), size)?, options.json.as_deref())
+    let mut rows = if options.minutes.is_some() { Vec::new() } else { measure(dir.path(), size)? };
+    if options.minutes.is_none() {
+        eprintln!("memory");
+        rows.extend(memory::rows(dir.path(), if options.quick { 100_000 } else { 1_000_000 })?);
+    }
+    let seconds = options.minutes.map_or(if options.quick { 20 } else { 60 }, |minutes| minutes * 60);
+    let latencies = write_heavy(dir.path(), Duration::from_secs(seconds))?;
+    rows.extend(latencies.iter().filter(|of| of.has_enough()).map(Latencies::row));
+    let more: Vec<_> = latencies.iter().map(Latencies::json).collect();
+    report_with(&rows, &more, options.json.as_deref())
+}
+
+/// The run that records every latency, with its histograms.
+fn write_heavy(dir: &Path, time: Duration) -> Result<Vec<Latencies>> {
+    eprintln!("write-heavy run of {} s", time.as_secs());
+    let latencies = stress::run(dir, Load::of(time))?;
+    latencies.iter().for_each(|of| of.print(time));
+    println!();
+    Ok(latencies)
 }
 
 fn row(row: &str, peer: &str, unit: &'static str, durability: &'static str) -> Row {
