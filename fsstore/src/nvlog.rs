@@ -30,6 +30,10 @@ const HEAD: usize = 48;
 const LAZY_BYTES: usize = 1 << 20;
 /// Most bytes of records waiting in memory.
 const PENDING_MAX: usize = 4 * LAZY_BYTES;
+/// Blocks on their way to the disk, and pointed to by records in memory, from which a flush starts though nobody asked (8 MiB).
+const POINTS_LAZY: usize = 2048;
+/// Most of them (32 MiB): the next flush takes as long as they need, for everybody.
+const POINTS_MAX: usize = 8192;
 /// Buffer kept for the records of the next batch. An idle volume has no use for a large one.
 const PENDING_KEPT: usize = 256 << 10;
 
@@ -47,8 +51,8 @@ pub(crate) struct Log {
 
 struct Inner {
     pending: Vec<u8>,
-    /// Whether a pending record points to blocks that no flush has covered.
-    points: bool,
+    /// How many blocks pending records point to that no flush has covered.
+    points: usize,
     /// Newest record in `pending` or before.
     appended: Lsn,
     durable: Lsn,
@@ -90,7 +94,7 @@ impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, info: &FsInfo, lsn: Lsn) -> Log {
         let inner = Inner {
             pending: Vec::new(),
-            points: false,
+            points: 0,
             appended: lsn,
             durable: lsn,
             wanted: Lsn(0),
@@ -119,8 +123,8 @@ impl Log {
         let mut inner = self.inner.lock();
         record.encode(&mut inner.pending);
         inner.appended = record.lsn;
-        inner.points |= record.points_to_blocks();
-        if inner.pending.len() >= self.lazy_bytes() {
+        inner.points += record.blocks_written_before();
+        if inner.is_lazy_enough(self.lazy_bytes()) {
             self.work.notify_one();
         }
     }
@@ -142,12 +146,14 @@ impl Log {
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let inner = self.inner.lock();
         inner.pending.len() < PENDING_MAX
+            && inner.points < POINTS_MAX
             && inner.next_block + blocks_for(inner.pending.len() + bytes) + 1 < self.half_blocks
     }
 
     /// Whether the records in memory leave room for `bytes`.
     pub(crate) fn fits_pending(&self, bytes: usize) -> bool {
-        self.inner.lock().pending.len() + bytes < PENDING_MAX
+        let inner = self.inner.lock();
+        inner.pending.len() + bytes < PENDING_MAX && inner.points < POINTS_MAX
     }
 
     /// Starts a flush though nobody waits for a record.
@@ -192,7 +198,7 @@ impl Log {
         let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
         payload.resize(padded - HEAD, 0);
         let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
-        let outcome = if points {
+        let outcome = if points > 0 {
             self.disk.write_at(&slices, first * BLOCK_SIZE_U64).and_then(|()| self.disk.flush())
         } else {
             self.disk.write_durable(&slices, first * BLOCK_SIZE_U64)
@@ -309,7 +315,12 @@ impl Inner {
     fn has_work(&self, lazy_bytes: usize) -> bool {
         self.fault.is_none()
             && !self.pending.is_empty()
-            && (self.wanted > self.durable || self.pending.len() >= lazy_bytes)
+            && (self.wanted > self.durable || self.is_lazy_enough(lazy_bytes))
+    }
+
+    /// Whether so much is pending that it is flushed though nobody waits.
+    fn is_lazy_enough(&self, lazy_bytes: usize) -> bool {
+        self.pending.len() >= lazy_bytes || self.points >= POINTS_LAZY
     }
 
     /// Gives those to wake, which the caller does without the lock.

@@ -52,11 +52,20 @@ pub(crate) struct Shared {
 
 impl Dirty for Shared {
     fn dirty_bytes(&self) -> u64 {
-        if self.pace.is_running() { 0 } else { self.state.read().dirty_bytes() }
+        let st = self.state.read();
+        // What has failed can't be cleaned any more.
+        if self.pace.is_running() || st.fault.is_some() { 0 } else { st.dirty_bytes() }
     }
 
     fn clean(&self) {
         self.request_cp();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let accounted = std::mem::take(&mut self.state.get_mut().accounted);
+        self.io.memory.account(accounted, 0);
     }
 }
 
@@ -139,7 +148,6 @@ impl Shared {
 
     /// Whether the log and the dirty set have room for an operation of about `bytes` in the log.
     pub(crate) fn has_room(&self, st: &State, bytes: usize) -> bool {
-        // One volume may always change a little, however much others have; a CP is to come.
         self.log.fits(bytes) && self.fullness(st, bytes) <= self.pace.allowed()
     }
 

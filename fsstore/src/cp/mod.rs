@@ -97,7 +97,7 @@ impl Base {
 
 /// Shortest run of freed blocks that is given back to the host (1 MiB): shorter ones are soon used again, and each
 /// costs a system call.
-const DISCARD_BLOCKS: u64 = 256;
+const DISCARD_BLOCKS: usize = 256;
 /// Inodes and slots of indexes that are looked at under one hold of the state's lock after a CP.
 const SETTLE_INODES: usize = 64;
 const SETTLE_SLOTS: usize = 4096;
@@ -268,12 +268,14 @@ impl Shared {
     fn discard(&self, freed: &mut [Vbn]) {
         freed.sort_unstable();
         for run in freed.chunk_by(|a, b| a.0 + 1 == b.0) {
-            let len = run.len() as u64;
-            if len >= DISCARD_BLOCKS
-                && let Some(first) = run.first()
-                && let Err(error) = self.io.disk.discard(first.0 * BLOCK_SIZE_U64, len * BLOCK_SIZE_U64)
-            {
-                tracing::warn!(volume = %self.uuid, %error, "free blocks could not be given back to the host");
+            let Some(first) = run.first().filter(|_| run.len() >= DISCARD_BLOCKS) else { continue };
+            // Piece by piece: the host lets nobody write to the file meanwhile, the log neither.
+            for (piece, index) in run.chunks(DISCARD_BLOCKS).zip(0..) {
+                let offset = (first.0 + index * DISCARD_BLOCKS as u64) * BLOCK_SIZE_U64;
+                let bytes = piece.len() as u64 * BLOCK_SIZE_U64;
+                if let Err(error) = self.io.disk.discard(offset, bytes) {
+                    tracing::warn!(volume = %self.uuid, %error, "free blocks could not be given back to the host");
+                }
             }
         }
     }

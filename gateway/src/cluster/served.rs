@@ -6,7 +6,7 @@ use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
 use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
 use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
-use fsstore::{FileDisk, Tuning, Volume};
+use fsstore::{FileDisk, Memory, Volume};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -154,7 +154,7 @@ impl Cluster {
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
         for volume in self.store.list::<VolumeRecord>(&format!("{name}/"))? {
-            match open_volume(&self.volume_path(volume.uuid), self.tuning()) {
+            match open_volume(&self.volume_path(volume.uuid), &self.memory) {
                 Ok(mounted) => mounts.push(mounted_volume(&volume, mounted)),
                 Err(error) => {
                     tracing::error!(vserver = name, volume = volume.name, %error, "cannot mount this volume");
@@ -276,10 +276,10 @@ impl Cluster {
 }
 
 /// Opens the image of a volume.
-pub(crate) fn open_volume(path: &Path, tuning: Tuning) -> Result<Arc<Volume>> {
+pub(crate) fn open_volume(path: &Path, memory: &Memory) -> Result<Arc<Volume>> {
     let disk =
         FileDisk::open(path).map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
-    Ok(Volume::open(Arc::new(disk), tuning)?)
+    Ok(Volume::open_within(Arc::new(disk), memory)?)
 }
 
 /// A volume at the place that its record names.

@@ -135,7 +135,7 @@ impl Cluster {
             }
         };
         let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
-        let made = Volume::create(Arc::new(disk), &spec, now(), self.tuning()).map_err(ClusterError::from);
+        let made = Volume::create_within(Arc::new(disk), &spec, now(), &self.memory).map_err(ClusterError::from);
         let mounted = made.and_then(|volume| {
             let mut mounts = served.mounts();
             mounts.push(mounted_volume(&record, Arc::clone(&volume)));
