@@ -39,6 +39,15 @@ pub enum FsError {
     /// ENOSPC: no free blocks.
     #[error("no space left in the volume")]
     NoSpace,
+    /// EDQUOT: a quota of the qtree, user or group is used up.
+    #[error("quota exceeded")]
+    Quota,
+    /// EXDEV: a name can't go from one qtree to another.
+    #[error("in another qtree")]
+    CrossDevice,
+    /// A qtree or a quota rule can't be as asked for; the text says why.
+    #[error("quotas: {0}")]
+    QuotaConfig(&'static str),
     /// EFBIG: past the largest file size.
     #[error("file too large")]
     FileTooBig,

@@ -57,6 +57,11 @@ id!(
     Lsn(u64)
 );
 id!(
+    /// A qtree of one volume, 1 to [`QTREES_MAX`](crate::QTREES_MAX); 0: what is in no qtree. The number of a deleted qtree may
+    /// be given to a new one.
+    QtreeId(u32)
+);
+id!(
     /// Position in a directory for READDIR: stays valid across changes and restarts. 0 is the beginning.
     Cookie(u64)
 );
@@ -66,6 +71,11 @@ impl SnapshotId {
     pub const ACTIVE: SnapshotId = SnapshotId(0);
     /// The list of snapshots that a `.snapshot` directory shows.
     pub const LIST: SnapshotId = SnapshotId(u64::MAX);
+}
+
+impl QtreeId {
+    /// Outside of all qtrees.
+    pub const NONE: QtreeId = QtreeId(0);
 }
 
 /// Names one file for ever: a removed file's `FileId` is never given to another.

@@ -2,10 +2,10 @@
 
 use crate::acl::Acl;
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, SnapshotId};
+use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, QtreeId, SnapshotId};
 use crate::io::Io;
 use crate::layout::{Page, Reader, TreeRoot, Writer};
-use crate::op::{Attr, FILE_SIZE_MAX, FileKind, PreAttr, SYMLINK_MAX, Time};
+use crate::op::{Attr, FILE_SIZE_MAX, FileKind, PreAttr, QTREES_MAX, SYMLINK_MAX, Time};
 use crate::tree::Tree;
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub(crate) struct Inode {
     pub(crate) acl_file: InodeNum,
     /// What is in there.
     pub(crate) acl: Option<Arc<Acl>>,
+    /// The qtree that it is in. A hidden inode has owner, group and qtree of its file: it is charged to them.
+    pub(crate) qtree: QtreeId,
 }
 
 /// Inodes that have no name in the namespace: they are parts of the file that `parent` says.
@@ -98,6 +100,7 @@ impl Inode {
             hidden: Hidden::No,
             acl_file: InodeNum(0),
             acl: None,
+            qtree: QtreeId::NONE,
         }
     }
 
@@ -185,6 +188,7 @@ impl Inode {
         out.u64(self.attrs.0);
         out.u8(self.hidden as u8);
         out.u64(self.acl_file.0);
+        out.u32(self.qtree.0);
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -224,9 +228,10 @@ impl Inode {
             _ => return Err(FsError::Corrupt { ino, vbn: ptr.vbn }),
         };
         inode.acl_file = InodeNum(input.u64());
+        inode.qtree = QtreeId(input.u32());
         // A link's target is read in one piece.
         let size_max = if inode.kind == Some(FileKind::Symlink) { SYMLINK_MAX as u64 } else { FILE_SIZE_MAX };
-        if (kind != 0 && inode.kind.is_none()) || inode.size > size_max {
+        if (kind != 0 && inode.kind.is_none()) || inode.size > size_max || inode.qtree.0 > QTREES_MAX {
             return Err(FsError::Corrupt { ino, vbn: ptr.vbn });
         }
         inode.tree = Tree::from_root(TreeRoot { height, ptr })?;

@@ -1,7 +1,7 @@
-//! Reading blocks: the disk, the checksum test on every block that comes in, and metadata pages through the cache.
+//! Reading blocks: the disk, the checksum test on every block that comes in, and verified pages through the cache.
 //!
 //! The cache is keyed by pointer, place *and* checksum: a block that was freed and written again is another
-//! key, so the cache needs no invalidation. File data is not kept here; the host's page cache has it.
+//! key, so the cache needs no invalidation. It has file data too: verifying a block again takes as long as copying it.
 
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -58,6 +58,22 @@ impl Io {
     /// Keeps a page that was just written.
     pub(crate) fn remember(&self, ptr: BlockPtr, page: Arc<Page>) {
         self.memory.keep_page(self.space, ptr, page);
+    }
+
+    /// The page at `ptr`, if it is in memory.
+    pub(crate) fn cached(&self, ptr: BlockPtr) -> Option<Arc<Page>> {
+        self.memory.page(self.space, ptr)
+    }
+
+    /// Reads neighbouring blocks of file data as [`Self::read_run`] does, and keeps them.
+    pub(crate) fn read_data(&self, start: Vbn, buf: &mut [u8], sums: &[u64], ino: InodeNum) -> Result<()> {
+        self.read_run(start, buf, sums, ino)?;
+        let (pages, _) = buf.as_chunks::<BLOCK_SIZE>();
+        for (index, (page, sum)) in pages.iter().zip(sums).enumerate() {
+            let ptr = BlockPtr { vbn: Vbn(start.0 + index as u64), sum: *sum };
+            self.memory.keep_page(self.space, ptr, Arc::new(*page));
+        }
+        Ok(())
     }
 
     /// Reads `sums.len()` neighbouring blocks into `buf` and verifies each.

@@ -87,6 +87,8 @@ pub(crate) struct ImageRoot {
     pub(crate) allocated_total: u64,
     /// Users beyond the first of shared blocks.
     pub(crate) refs: TreeRoot,
+    /// Qtrees, quota rules, and what each user, group and qtree uses.
+    pub(crate) quota: TreeRoot,
     /// Highest generation that a file has had.
     pub(crate) generation_max: u32,
     /// Lowest generation for new files: raised when a snapshot is restored.
@@ -107,6 +109,7 @@ impl ImageRoot {
         out.u64(self.used_blocks);
         out.u64(self.allocated_total);
         out.root(self.refs);
+        out.root(self.quota);
         out.u32(self.generation_max);
         out.u32(self.generation_floor);
         out.u64(u64::from(self.mixed));
@@ -124,6 +127,7 @@ impl ImageRoot {
             used_blocks: input.u64(),
             allocated_total: input.u64(),
             refs: input.root(),
+            quota: input.root(),
             generation_max: input.u32(),
             generation_floor: input.u32(),
             mixed: input.u64() != 0,

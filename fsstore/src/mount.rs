@@ -16,6 +16,7 @@ use crate::nvlog::{self, Batch, Log};
 use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
 use crate::pace::Pace;
+use crate::quota::Quotas;
 use crate::record::{Act, Piece, Record};
 use crate::shared::{CpSignal, Shared};
 use crate::snapdir::SnapshotDirCell;
@@ -76,6 +77,7 @@ pub(crate) fn create(
     (root.atime, root.mtime, root.ctime, root.btime) = (now, now, now, now);
     {
         let mut st = shared.state.write();
+        st.charge_new(&shared.io, &root, now)?;
         st.inodes.insert(ROOT_INO, root);
         st.files = 1;
     }
@@ -107,7 +109,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, memory: Memory, threads: bool) -> Result
     replay(&shared, &batches)?;
     // The old log is needed until this is durable; then its records are refused by their log id.
     let mut committed = shared.committed.lock();
-    if shared.state.read().inodes.dirty_len() == 0 {
+    let idle = {
+        let st = shared.state.read();
+        st.inodes.dirty_len() == 0 && st.ledger.is_empty()
+    };
+    if idle {
         committed.info.write(&*shared.io.disk)?;
     } else {
         shared.checkpoint(&mut committed, &TableChange::Keep)?;
@@ -154,6 +160,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, threads
         sharing: !image.refs.ptr.is_hole(),
         snaps: snaps.clone(),
         attrs_max: attrs_max(info.data_blocks()),
+        quota: Quotas::load(&io, image.quota)?,
     };
     let snapshot_only = info.snapshot_only;
     Ok(Shared {

@@ -34,8 +34,8 @@ const PENDING_MAX: usize = 4 * LAZY_BYTES;
 const POINTS_LAZY: usize = 2048;
 /// Most of them (32 MiB): the next flush takes as long as they need, for everybody.
 const POINTS_MAX: usize = 8192;
-/// Buffer kept for the records of the next batch. An idle volume has no use for a large one.
-const PENDING_KEPT: usize = 256 << 10;
+/// Largest buffer that is kept for later batches. An idle volume has no use for a large one.
+const SPARE_BYTES: usize = 256 << 10;
 
 /// The log of a mounted volume.
 pub(crate) struct Log {
@@ -51,6 +51,8 @@ pub(crate) struct Log {
 
 struct Inner {
     pending: Vec<u8>,
+    /// The last batch's buffer, empty, to be the next `pending`.
+    spare: Vec<u8>,
     /// How many blocks pending records point to that no flush has covered.
     points: usize,
     /// Newest record in `pending` or before.
@@ -94,6 +96,7 @@ impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, info: &FsInfo, lsn: Lsn) -> Log {
         let inner = Inner {
             pending: Vec::new(),
+            spare: Vec::new(),
             points: 0,
             appended: lsn,
             durable: lsn,
@@ -183,7 +186,8 @@ impl Log {
         if inner.pending.is_empty() {
             return Ok(());
         }
-        let mut payload = std::mem::take(&mut inner.pending);
+        let spare = std::mem::take(&mut inner.spare);
+        let mut payload = std::mem::replace(&mut inner.pending, spare);
         let points = std::mem::take(&mut inner.points);
         let (seq, lsn) = (inner.next_seq, inner.appended);
         let blocks = blocks_for(payload.len());
@@ -192,9 +196,10 @@ impl Log {
         inner.next_seq += 1;
         inner.next_block += blocks;
         inner.flushing = true;
-        let head = self.head(seq, inner.durable_seq, &payload);
+        let durable_seq = inner.durable_seq;
         drop(inner);
 
+        let head = self.head(seq, durable_seq, &payload);
         let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
         payload.resize(padded - HEAD, 0);
         let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
@@ -211,14 +216,14 @@ impl Log {
             Ok(()) => {
                 inner.durable_seq = seq;
                 wakers = inner.advance(lsn);
-                if inner.pending.capacity() == 0 && payload.capacity() <= PENDING_KEPT {
-                    payload.clear();
-                    inner.pending = payload;
-                }
             }
             Err(error) => inner.fail(&error.into()),
         }
         self.done.notify_all();
+        if payload.capacity() <= SPARE_BYTES {
+            payload.clear();
+            inner.spare = payload;
+        }
         let fault = inner.fault.clone();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
@@ -240,7 +245,14 @@ impl Log {
 
     /// A CP made everything up to `lsn` durable.
     pub(crate) fn covered(&self, lsn: Lsn) {
-        let wakers = self.inner.lock().advance(lsn);
+        let mut inner = self.inner.lock();
+        if inner.appended <= lsn {
+            // Nobody needs them any more, and they would count against the new half.
+            inner.pending.clear();
+            inner.points = 0;
+        }
+        let wakers = inner.advance(lsn);
+        drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
 

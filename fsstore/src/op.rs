@@ -4,6 +4,7 @@
 
 use crate::acl::Acl;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, Lsn};
+use crate::quota::{QuotaLimits, QuotaTarget};
 use bytes::Bytes;
 
 /// Longest name of a directory entry, in bytes.
@@ -14,6 +15,9 @@ pub const SYMLINK_MAX: usize = 4095;
 pub const FILE_SIZE_MAX: u64 = 16 << 40;
 /// Most links that one file may have.
 pub const LINK_MAX: u32 = 65_000;
+
+/// Most qtrees of one volume.
+pub const QTREES_MAX: u32 = 4095;
 
 /// A point in time, since 1970-01-01 00:00 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -169,7 +173,7 @@ pub enum Op {
     Remove { dir: FileId, name: Bytes },
     /// Removes an empty directory.
     Rmdir { dir: FileId, name: Bytes },
-    /// Moves a name, replacing what has the new name if that is allowed (rename(2)).
+    /// Moves a name, replacing what has the new name if that is allowed (rename(2)), within one qtree.
     Rename { from_dir: FileId, from: Bytes, to_dir: FileId, to: Bytes },
     /// Sets attributes; with `guard`, only if the ctime is still that one.
     SetAttr { file: FileId, attrs: SetAttrs, guard: Option<Time> },
@@ -202,6 +206,12 @@ pub enum Op {
     /// Sets the access control list, and the mode bits that follow from it; `None` takes it away. For the owner, and for
     /// whom the list in force grants WRITE_ACL.
     SetAcl { file: FileId, acl: Option<Acl> },
+    /// Makes a qtree: a directory in the root whose content is charged, and may be limited, as a whole. It is renamed, within
+    /// the root, and removed, when it is empty, as the directory that it is; its quota rules go with it. No name goes from one
+    /// qtree to another ([`FsError::CrossDevice`](crate::FsError::CrossDevice)). For root only.
+    MakeQtree { name: Bytes, attrs: SetAttrs },
+    /// Sets a quota rule, or (`None`) takes it away. For root only.
+    SetQuota { target: QuotaTarget, limits: Option<QuotaLimits> },
 }
 
 /// How SETXATTR treats a name that exists, or does not (RFC 8276 §8.4.3, setxattr(2)).

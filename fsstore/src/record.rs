@@ -1,9 +1,13 @@
 //! NVLOG records: one operation with every choice made, so that applying it can't fail and always gives the same.
 
-use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
+use crate::ids::{
+    BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, Generation, InodeNum, Lsn, QtreeId, SnapshotId, Vbn,
+};
 use crate::inode::{kind_code, kind_from};
 use crate::layout::{Reader, Writer};
-use crate::op::{FILE_SIZE_MAX, FileKind, NAME_MAX, Time};
+use crate::op::{FILE_SIZE_MAX, FileKind, NAME_MAX, QTREES_MAX, Time};
+use crate::quota::pages::{put_limits, put_target, take_limits, take_target};
+use crate::quota::{QuotaLimits, QuotaTarget};
 use bytes::Bytes;
 
 /// A checked operation.
@@ -56,6 +60,11 @@ pub(crate) enum Act {
         file: InodeNum,
         acl: AclBlob,
         mode: u32,
+    },
+    /// Sets a quota rule or takes it away.
+    SetQuota {
+        target: QuotaTarget,
+        limits: Option<QuotaLimits>,
     },
 }
 
@@ -114,6 +123,8 @@ pub(crate) struct Make {
     pub(crate) mtime: Option<Time>,
     /// The list that it inherits.
     pub(crate) acl: Option<AclBlob>,
+    /// For a new qtree: its number. Everything else is in the qtree of its directory.
+    pub(crate) qtree: Option<QtreeId>,
 }
 
 /// Attributes as they are to be; what is `None` stays.
@@ -297,6 +308,11 @@ impl Act {
                 put_acl(out, Some(acl));
                 out.u32(*mode);
             }
+            Act::SetQuota { target, limits } => {
+                out.u8(24);
+                put_target(out, *target);
+                put_option(out, limits.as_ref(), put_limits);
+            }
         }
     }
 
@@ -339,6 +355,10 @@ impl Act {
             23 => {
                 let (file, acl) = (InodeNum(input.u64()), take_acl(input)?);
                 Act::SetAcl { file, acl, mode: input.u32() }
+            }
+            24 => {
+                let target = take_target(input)?;
+                Act::SetQuota { target, limits: take_option(input, take_limits) }
             }
             _ => return None,
         })
@@ -398,6 +418,7 @@ impl Make {
         put_option(out, self.atime, put_time);
         put_option(out, self.mtime, put_time);
         put_acl(out, self.acl.as_ref());
+        put_option(out, self.qtree, |out, qtree| out.u32(qtree.0));
     }
 
     fn decode(input: &mut Reader<'_>) -> Option<Make> {
@@ -415,7 +436,9 @@ impl Make {
             atime: take_option(input, take_time),
             mtime: take_option(input, take_time),
             acl: take_acl(input),
+            qtree: take_option(input, |input| QtreeId(input.u32())),
         })
+        .filter(|make| make.qtree.is_none_or(|qtree| (1..=QTREES_MAX).contains(&qtree.0)))
     }
 }
 
@@ -512,7 +535,12 @@ mod tests {
             atime: None,
             mtime: Some(Time { secs: 1, nanos: 2 }),
             acl: Some(AclBlob { made: Some(id), bytes: Bytes::from_static(b"acl") }),
+            qtree: Some(QtreeId(7)),
         }));
+        for target in [QuotaTarget::Tree(None), QuotaTarget::User { qtree: QtreeId(1), uid: Some(5) }] {
+            let limits = QuotaLimits { disk_soft: Some(1), grace_secs: 9, ..QuotaLimits::default() };
+            round_trip(Act::SetQuota { target, limits: Some(limits) });
+        }
         round_trip(Act::Rename {
             from_dir: InodeNum(2),
             from: Bytes::from_static(b"a"),

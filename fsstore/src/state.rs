@@ -9,6 +9,7 @@ use crate::inodes::Inodes;
 use crate::io::Io;
 use crate::memory::DIRTY_INODE_BYTES;
 use crate::op::ROOT_INO;
+use crate::quota::{Charge, Quotas};
 use crate::tree::{Edit, Ledger, Tree};
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) struct State {
     pub(crate) snaps: Arc<Vec<SnapEntry>>,
     /// Most extended attributes and streams of one file.
     pub(crate) attrs_max: u64,
+    pub(crate) quota: Quotas,
 }
 
 impl State {
@@ -105,8 +107,14 @@ impl State {
         let inofile = &self.inofile;
         let load = || Ok(Arc::new(Inode::load(inofile, io, ino)?.ok_or(FsError::Stale)?));
         let inode = self.inodes.change(ino, load)?;
+        let before = Charge::of(inode);
         let mut edit = Edit { io, generation: self.generation, ledger: &mut self.ledger };
-        change(inode, &mut edit)
+        let outcome = change(inode, &mut edit)?;
+        let after = Charge::of(inode);
+        if before != after {
+            self.quota.note(before, after);
+        }
+        Ok(outcome)
     }
 
     /// What `name` leads to in `dir`; not for `.` and `..`.
@@ -153,6 +161,7 @@ impl State {
         } else {
             return Err(FsError::Format(format!("the log makes inode {ino} out of turn")));
         }
+        self.quota.note(Charge::NONE, Charge::of(&inode));
         self.files += 1;
         self.generation_max = self.generation_max.max(inode.generation.0);
         self.inodes.insert(ino, inode);

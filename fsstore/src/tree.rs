@@ -216,6 +216,16 @@ impl Tree {
         visit_range(&self.root, self.height, io, start.0..end, 0, visit)
     }
 
+    /// How many of `count` blocks from `start` are no holes.
+    pub(crate) fn count(&self, io: &Io, start: Fbn, count: u64) -> Result<u64> {
+        let mut there = 0;
+        self.for_range(io, start, count, &mut |_, _| {
+            there += 1;
+            Ok(())
+        })?;
+        Ok(there)
+    }
+
     /// The first block at or after `from` that is a hole (`hole`), or that is none; `None` if there is none below `end`.
     /// It looks at one index page for each whole subtree that it must pass over, at the most.
     pub(crate) fn seek(&self, io: &Io, from: Fbn, end: Fbn, hole: bool) -> Result<Option<Fbn>> {

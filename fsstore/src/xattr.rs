@@ -143,6 +143,33 @@ impl State {
         Ok(entries)
     }
 
+    /// The hidden inodes behind a file.
+    pub(crate) fn hidden_of(&mut self, io: &Io, file: &Inode) -> Result<Vec<InodeNum>> {
+        let mut hidden = Vec::new();
+        if let Some(dir) = self.attr_dir(io, file)? {
+            hidden.push(dir.ino);
+            hidden.extend(self.attr_entries(io, dir.ino)?.into_iter().map(|(_, id)| id.ino));
+        }
+        if file.acl_file != InodeNum(0) {
+            hidden.push(file.acl_file);
+        }
+        Ok(hidden)
+    }
+
+    /// Charges what is hidden behind a file to those that the file is charged to.
+    pub(crate) fn follow_owner(&mut self, io: &Io, file: InodeNum) -> Result<()> {
+        let file = self.load(io, file)?.clone();
+        for ino in self.hidden_of(io, &file)? {
+            if (self.load(io, ino)?.uid, self.load(io, ino)?.gid) != (file.uid, file.gid) {
+                self.edit(io, ino, |inode, _| {
+                    (inode.uid, inode.gid) = (file.uid, file.gid);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Hidden inodes that go with a file.
     pub(crate) fn attr_count(&mut self, io: &Io, file: &Inode) -> Result<u64> {
         Ok(self.attr_dir(io, file)?.map_or(0, |dir| dir.entries + 1))

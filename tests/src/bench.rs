@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Whether more is better or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,30 +15,36 @@ pub enum Better {
     Less,
 }
 
-/// One comparison.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// What was measured.
-    pub row: String,
-    /// Against what.
-    pub peer: String,
+/// What a row measures.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Its name.
+    pub row: &'static str,
     /// Unit of both numbers.
     pub unit: &'static str,
     /// Which of them is the better one.
     pub better: Better,
-    /// Ferry's rounds.
-    pub ferry: Vec<f64>,
-    /// The peer's rounds.
-    pub peers: Vec<f64>,
     /// What is on disk when an operation counts as done, on both sides.
     pub durability: &'static str,
 }
 
+/// One comparison.
+#[derive(Clone, Debug)]
+struct Row {
+    kind: Kind,
+    /// Against what.
+    peer: String,
+    /// Ferry's rounds.
+    ferry: Vec<f64>,
+    /// The peer's rounds.
+    peers: Vec<f64>,
+}
+
 impl Row {
     /// How much better Ferry is: 2 is twice as good, also where less is better.
-    pub fn ratio(&self) -> f64 {
+    fn ratio(&self) -> f64 {
         let (ferry, peer) = (median(&self.ferry), median(&self.peers));
-        match self.better {
+        match self.kind.better {
             Better::More => ferry / peer,
             Better::Less => peer / ferry,
         }
@@ -46,13 +52,13 @@ impl Row {
 
     fn json(&self) -> Value {
         json!({
-            "row": self.row,
+            "row": self.kind.row,
             "peer": self.peer,
-            "unit": self.unit,
+            "unit": self.kind.unit,
             "ferry": rounded(median(&self.ferry)),
             "peer_value": rounded(median(&self.peers)),
             "ratio": rounded(self.ratio()),
-            "durability": self.durability,
+            "durability": self.kind.durability,
         })
     }
 }
@@ -77,14 +83,16 @@ fn rounded(value: f64) -> f64 {
 pub struct Options {
     /// End within three minutes.
     pub quick: bool,
+    /// Only rows whose name has this in it.
+    pub rows: Option<String>,
     /// Where the rows go.
     pub json: Option<PathBuf>,
-    /// How long a run that shows latencies takes, in minutes.
+    /// How long the write-heavy run takes, in minutes.
     pub minutes: Option<u64>,
 }
 
 impl Options {
-    /// Reads `[--quick] [--json FILE] [--minutes N]`.
+    /// Reads `[--quick] [--rows TEXT] [--json FILE] [--minutes N]`.
     ///
     /// # Errors
     /// For anything else.
@@ -94,45 +102,80 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => options.quick = true,
+                "--rows" => {
+                    options.rows = Some(arguments.next().context("--rows needs a part of their names")?)
+                }
                 "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
                 "--minutes" => {
                     let minutes = arguments.next().context("--minutes needs a number")?;
                     options.minutes = Some(minutes.parse().context("--minutes needs a number")?);
                 }
-                other => anyhow::bail!("{other}? usage: [--quick] [--json FILE] [--minutes N]"),
+                other => anyhow::bail!("{other}? usage: [--quick] [--rows TEXT] [--json FILE] [--minutes N]"),
             }
         }
         Ok(options)
     }
+
+    /// Whether a row of this name is asked for.
+    pub fn wants(&self, row: &str) -> bool {
+        self.rows.as_ref().is_none_or(|part| row.contains(part.as_str()))
+    }
 }
 
-/// Prints the table, and writes the rows where they are wanted.
-///
-/// # Errors
-/// The host's, for the file.
-pub fn report(rows: &[Row], json: Option<&Path>) -> Result<()> {
-    report_with(rows, &[], json)
+/// The rows of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<Row>,
+    more: Vec<Value>,
 }
 
-/// As [`report`], with more for the file behind the rows.
-///
-/// # Errors
-/// The host's, for the file.
-pub fn report_with(rows: &[Row], more: &[Value], json: Option<&Path>) -> Result<()> {
-    let width = |of: fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
-    let (first, second) = (width(|row| row.row.len()), width(|row| row.peer.len()));
-    println!("{:first$}  {:second$}  {:>10}  {:>10}  {:>7}  unit", "row", "peer", "Ferry", "peer", "ratio");
-    for row in rows {
-        let (ferry, peer, ratio) = (median(&row.ferry), median(&row.peers), row.ratio());
-        let (name, peer_name, unit) = (&row.row, &row.peer, row.unit);
-        println!("{name:first$}  {peer_name:second$}  {ferry:10.1}  {peer:10.1}  {ratio:7.2}  {unit}");
+impl Table {
+    /// One round of the row of `kind` against `peer`.
+    pub fn push(&mut self, kind: &Kind, peer: &str, ferry: f64, value: f64) {
+        let same = |row: &&mut Row| row.kind.row == kind.row && row.peer == peer;
+        if let Some(row) = self.rows.iter_mut().find(same) {
+            row.ferry.push(ferry);
+            row.peers.push(value);
+        } else {
+            let row = Row { kind: *kind, peer: peer.to_owned(), ferry: vec![ferry], peers: vec![value] };
+            self.rows.push(row);
+        }
     }
-    if let Some(path) = json {
-        let rows: Vec<_> = rows.iter().map(Row::json).chain(more.iter().cloned()).collect();
-        let text = serde_json::to_string_pretty(&rows)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+
+    /// Something else for programs, behind the rows.
+    pub fn push_more(&mut self, more: Value) {
+        self.more.push(more);
     }
-    Ok(())
+
+    /// Prints the table, and writes the rows where they are wanted.
+    ///
+    /// # Errors
+    /// The host's, for the file; and if no row has the name that was asked for.
+    pub fn report(&self, options: &Options) -> Result<()> {
+        let rows: Vec<_> = self.rows.iter().filter(|row| options.wants(row.kind.row)).collect();
+        anyhow::ensure!(
+            !rows.is_empty(),
+            "no row has {:?} in its name",
+            options.rows.as_deref().unwrap_or("")
+        );
+        let width = |of: fn(&Row) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
+        let (first, second) = (width(|row| row.kind.row.len()), width(|row| row.peer.len()));
+        println!(
+            "{:first$}  {:second$}  {:>10}  {:>10}  {:>7}  unit",
+            "row", "peer", "Ferry", "peer", "ratio"
+        );
+        for row in &rows {
+            let (ferry, peer, ratio) = (median(&row.ferry), median(&row.peers), row.ratio());
+            let (name, peer_name, unit) = (row.kind.row, &row.peer, row.kind.unit);
+            println!("{name:first$}  {peer_name:second$}  {ferry:10.1}  {peer:10.1}  {ratio:7.2}  {unit}");
+        }
+        if let Some(path) = &options.json {
+            let rows: Vec<_> = rows.iter().map(|row| row.json()).chain(self.more.iter().cloned()).collect();
+            let text = serde_json::to_string_pretty(&rows)? + "\n";
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -140,8 +183,8 @@ mod tests {
     use super::*;
 
     fn row(better: Better, ferry: f64, peer: f64) -> Row {
-        let (row, peer_name) = (String::new(), String::new());
-        Row { row, peer: peer_name, unit: "s", better, ferry: vec![ferry], peers: vec![peer], durability: "" }
+        let kind = Kind { row: "", unit: "s", better, durability: "" };
+        Row { kind, peer: String::new(), ferry: vec![ferry], peers: vec![peer] }
     }
 
     #[test]

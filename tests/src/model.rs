@@ -4,15 +4,18 @@
 //! such choices are marked `CHOICE`. It knows neither inode numbers nor space: the volume picks the `FileId` of a new file
 //! (the model insists that it was never used before), and running out of space is not modelled.
 
+mod acl;
 mod attrs;
 pub mod content;
 mod ops;
 pub mod perm;
+pub mod quota;
 mod share;
 
 use bytes::Bytes;
 use content::Content;
-use fsstore::{Attr, Change, Context, FileId, FileKind, FsError, PreAttr, ROOT, Result, Time};
+use fsstore::{Acl, Attr, Change, Context, FileId, FileKind, FsError, PreAttr, QtreeId, ROOT, Result, Time};
+use quota::Quotas;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -45,11 +48,16 @@ pub struct Node {
     pub streams: BTreeMap<Bytes, FileId>,
     /// For a named stream: the file that it is of.
     pub stream_of: Option<FileId>,
+    /// The stored access control list; a stream has that of its file.
+    pub acl: Option<Acl>,
+    /// The qtree that it is in.
+    pub qtree: QtreeId,
 }
 
 impl Node {
     fn new(attr: Attr, body: Body, parent: FileId) -> Node {
-        Node { attr, body, parent, xattrs: BTreeMap::new(), streams: BTreeMap::new(), stream_of: None }
+        let (xattrs, streams) = (BTreeMap::new(), BTreeMap::new());
+        Node { attr, body, parent, xattrs, streams, stream_of: None, acl: None, qtree: QtreeId::NONE }
     }
 }
 
@@ -65,6 +73,7 @@ impl Node {
 pub struct Model {
     nodes: HashMap<FileId, Arc<Node>>,
     ever: Arc<HashSet<FileId>>,
+    quota: Quotas,
 }
 
 /// Blanks what the model does not know: the space used, and the size of a directory.
@@ -75,6 +84,9 @@ pub fn comparable(mut attr: Attr) -> Attr {
     }
     attr
 }
+
+/// The id of a file that the volume has refused to make.
+const NOBODY: FileId = FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0));
 
 impl Model {
     /// What a volume is after `Volume::create` at `now`.
@@ -95,7 +107,8 @@ impl Model {
             btime: now,
         };
         let root = Node::new(attr, Body::Dir(BTreeMap::new()), ROOT);
-        Model { nodes: HashMap::from([(ROOT, Arc::new(root))]), ever: Arc::new(HashSet::from([ROOT])) }
+        let nodes = HashMap::from([(ROOT, Arc::new(root))]);
+        Model { nodes, ever: Arc::new(HashSet::from([ROOT])), quota: Quotas::default() }
     }
 
     /// The file, or [`FsError::Stale`].
@@ -201,8 +214,10 @@ impl Model {
             };
             let streams = node.streams.iter().map(|(n, id)| (format!("{path}:{}", n.escape_ascii()), *id));
             todo.extend(streams);
-            lines.push(format!("{path}/ {:?} {what} {:x}", node.attr, xattr_sum(&node.xattrs)));
+            let acl = if node.stream_of.is_some() { None } else { self.acl(file).ok() };
+            lines.push(format!("{path}/ {:?} {what} {:x} {acl:?}", node.attr, xattr_sum(&node.xattrs)));
         }
+        lines.extend(self.dump_quotas());
         lines.sort();
         lines
     }

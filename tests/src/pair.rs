@@ -4,7 +4,7 @@ use crate::model::Model;
 use crate::random::Random;
 use crate::replicate;
 use crate::sim_disk::{Image, SimDisk};
-use crate::verify::{Wrong, comparable_done, list, root, same, verify, verify_within};
+use crate::verify::{Wrong, comparable_done, comparable_error, list, root, same, verify, verify_within};
 use fsstore::{
     Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SeekWhat, SetAttrs, Snapshot,
     Tuning, Volume, VolumeSpec,
@@ -89,11 +89,9 @@ impl Pair {
         if self.may_fill && got == Err(FsError::NoSpace) {
             return Ok(got);
         }
-        let given = got.as_ref().ok().map(|done| done.object.after.id);
-        let made = given.filter(|id| self.model.node(*id).is_err());
-        let want = self.model.execute(cx, &op, made);
-        let comparable = got.as_ref().map(comparable_done).map_err(Clone::clone);
-        let wanted = want.as_ref().map(comparable_done).map_err(Clone::clone);
+        let want = self.model.follow(cx, &op, &got);
+        let comparable = got.as_ref().map(comparable_done).map_err(comparable_error);
+        let wanted = want.as_ref().map(comparable_done).map_err(comparable_error);
         same!(comparable, wanted, "{}", self.last);
         self.forget_gone_names();
         Ok(got)
@@ -148,6 +146,7 @@ impl Pair {
             let want = self.model.seek(&cx, file, offset, what == SeekWhat::Data);
             same!(got, want, "seek {what:?} in {file:?} from {offset} as {cx:?}");
         }
+        same!(self.volume.acl(file), self.model.acl(file), "the list of {file:?}");
         let got = self.volume.readlink(&cx, file).map(|(target, _)| target);
         same!(got, self.model.readlink(file), "readlink {file:?} as {cx:?}");
         Ok(())

@@ -5,8 +5,9 @@
 use crate::model::{Body, Model};
 use bytes::Bytes;
 use fsstore::{
-    Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind, Generation, Op, ROOT, SetAttrs, SetTime, Time,
-    XATTR_VALUE_MAX, XattrHow,
+    Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind,
+    Generation, Op, QtreeId, QuotaLimits, QuotaTarget, ROOT, SetAttrs, SetTime, Time, XATTR_VALUE_MAX,
+    XattrHow,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
@@ -160,6 +161,12 @@ impl Random {
         if self.chance(8) {
             return self.attribute(model);
         }
+        if self.chance(4) {
+            return Op::SetAcl { file: self.file(model), acl: self.acl() };
+        }
+        if self.chance(6) {
+            return self.quota(model);
+        }
         match self.rng.random_range(0..100) {
             0..14 => Op::Create { dir, name: self.name(), how: self.how() },
             14..22 => Op::Mkdir { dir, name: self.name(), attrs: self.attrs_for_new() },
@@ -219,6 +226,79 @@ impl Random {
             6..9 => Op::MakeStream { file, name: self.name(), guarded: self.chance(30) },
             _ => Op::RemoveStream { file, name: self.name() },
         }
+    }
+
+    /// A list of few entries for few users.
+    fn acl(&mut self) -> Option<Acl> {
+        if self.chance(30) {
+            return None;
+        }
+        let count = *self.pick(&[0, 1, 2, 3, 5, 7]);
+        let aces = (0..count).map(|_| self.ace()).collect();
+        Some(Acl { aces })
+    }
+
+    fn ace(&mut self) -> Ace {
+        let kind = if self.chance(75) { AceKind::Allow } else { AceKind::Deny };
+        let id = self.rng.random_range(0..4);
+        let who = *self.pick(&[
+            AceWho::Owner,
+            AceWho::Group,
+            AceWho::Everyone,
+            AceWho::User(id),
+            AceWho::GroupId(id * 10),
+        ]);
+        let flags = if self.chance(40) { self.rng.random::<u8>() & AceFlags::ALL } else { 0 };
+        let most = AceMask::ALL & !AceMask::WRITE_ACL;
+        let mask = *self.pick(&[AceMask::ALL, most, AceMask::READ_DATA | AceMask::EXECUTE, 0]);
+        let mask = if self.chance(40) { self.rng.random::<u32>() & AceMask::ALL } else { mask };
+        let odd = if self.chance(2) { 1 << 30 } else { 0 };
+        Ace { kind, who, flags, mask: mask | odd }
+    }
+
+    /// A qtree, or a rule with limits near to what is there.
+    fn quota(&mut self, model: &Model) -> Op {
+        if self.chance(30) {
+            return Op::MakeQtree { name: self.name(), attrs: self.attrs_for_new() };
+        }
+        let rules: Vec<QuotaTarget> = model.rules().collect();
+        // Rules go again, or nothing would go on for long.
+        if !rules.is_empty() && (rules.len() > 4 || self.chance(40)) {
+            return Op::SetQuota { target: *self.pick(&rules), limits: None };
+        }
+        let mut qtrees: Vec<QtreeId> = model.qtrees().collect();
+        qtrees.push(if self.chance(5) { QtreeId(99) } else { QtreeId::NONE });
+        let qtree = *self.pick(&qtrees);
+        let uid = *self.pick(&[None, Some(0), Some(1), Some(1), Some(2), Some(3)]);
+        let gid = *self.pick(&[None, Some(0), Some(10), Some(20), Some(30)]);
+        let target = match self.rng.random_range(0..5) {
+            0 => QuotaTarget::Tree(None),
+            1 => QuotaTarget::Tree(Some(qtree)),
+            2 | 3 => QuotaTarget::User { qtree, uid },
+            _ => QuotaTarget::Group { qtree, gid },
+        };
+        let limits = self.limits(model.usage().get(&target).copied().unwrap_or_default());
+        Op::SetQuota { target, limits: self.chance(95).then_some(limits) }
+    }
+
+    fn limits(&mut self, (blocks, files): (u64, u64)) -> QuotaLimits {
+        let mut near = |used: u64, unit: u64| {
+            let limit = (used + self.rng.random_range(0..12)).saturating_sub(2) * unit;
+            (self.chance(50).then_some(limit), self.chance(50).then_some(limit + 3 * unit + unit / 2))
+        };
+        let ((disk_soft, disk_hard), (files_soft, files_hard)) = (near(blocks, 4096), near(files, 1));
+        let grace_secs = *self.pick(&[0, 2, 20, 1 << 30]);
+        // The other way around now and then, which is refused.
+        if self.chance(2) {
+            return QuotaLimits {
+                disk_hard: disk_soft,
+                disk_soft: disk_hard,
+                files_hard,
+                files_soft,
+                grace_secs,
+            };
+        }
+        QuotaLimits { disk_hard, disk_soft, files_hard, files_soft, grace_secs }
     }
 
     fn how(&mut self) -> CreateHow {
@@ -369,11 +449,13 @@ pub fn kind_of(op: &Op) -> &'static str {
         Op::MakeStream { .. } => "make stream",
         Op::RemoveStream { .. } => "remove stream",
         Op::SetAcl { .. } => "set acl",
+        Op::MakeQtree { .. } => "make qtree",
+        Op::SetQuota { .. } => "set quota",
     }
 }
 
-/// All that [`kind_of`] says, but for access control lists: the model has none yet, their tests are in the store's crate.
-pub const KINDS: [&str; 18] = [
+/// All that [`kind_of`] says.
+pub const KINDS: [&str; 21] = [
     "create",
     "mkdir",
     "symlink",
@@ -392,4 +474,7 @@ pub const KINDS: [&str; 18] = [
     "remove xattr",
     "make stream",
     "remove stream",
+    "set acl",
+    "make qtree",
+    "set quota",
 ];

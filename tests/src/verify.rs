@@ -1,11 +1,12 @@
 //! Compares a volume with the model, and describes a volume in the words of [`Model::dump`].
 
 use crate::model::content::{Content, sum_of};
+use crate::model::quota::{qtree_line, rule_line, usage_line};
 use crate::model::{Body, Model, Node, comparable, xattr_sum};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, Lsn,
-    PreAttr, ROOT, SnapshotId, Time, Volume,
+    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError,
+    Lsn, PreAttr, ROOT, SnapshotId, Time, Volume,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -93,13 +94,35 @@ pub fn comparable_done(done: &Done) -> Done {
     }
 }
 
+/// Blanks in an error the words that the model does not know.
+pub fn comparable_error(error: &FsError) -> FsError {
+    match error {
+        FsError::QuotaConfig(_) => FsError::QuotaConfig(""),
+        other => other.clone(),
+    }
+}
+
 fn comparable_pre(pre: PreAttr, of: &Attr) -> PreAttr {
     PreAttr { size: if of.kind == FileKind::Dir { 0 } else { pre.size }, ..pre }
 }
 
 /// Compares everything that can be seen of every file.
 pub fn verify(volume: &Volume, model: &Model) -> Result<(), Wrong> {
+    same!(dump_quotas(volume)?, model.dump_quotas(), "quotas");
     verify_within(volume, model, SnapshotId::ACTIVE)
+}
+
+/// Usage, rules and qtrees as [`Model::dump_quotas`] would print them.
+fn dump_quotas(volume: &Volume) -> Result<Vec<String>, Wrong> {
+    let report = volume.quota_report().map_err(|e| format!("quota report: {e}"))?;
+    let usage = report.into_iter().map(|used| {
+        let (bytes, files) = (used.used_bytes, used.files);
+        usage_line(used.target, bytes, files, used.limits, used.disk_over_since, used.files_over_since)
+    });
+    let rules = volume.quota_rules().into_iter().map(|rule| rule_line(rule.target, &rule.limits, rule.set));
+    let qtrees = volume.qtrees().map_err(|e| format!("qtrees: {e}"))?;
+    let qtrees = qtrees.into_iter().map(|qtree| qtree_line(qtree.id, qtree.dir.id, &qtree.name));
+    Ok(usage.chain(rules).chain(qtrees).collect())
 }
 
 /// The same of one image of the volume: the active one, or a snapshot.
@@ -132,6 +155,7 @@ impl Place<'_> {
             let streams = self.volume.streams(id).map_err(|e| format!("streams of {id:?}: {e}"))?;
             let streams: BTreeMap<_, _> = streams.into_iter().map(|s| (s.name, s.attr.id)).collect();
             same!(streams, self.node.streams, "streams of {id:?}");
+            same!(self.volume.acl(id), self.model.acl(id), "the list of {id:?}");
         }
         match &self.node.body {
             Body::File(content) => self.verify_content(content)?,
@@ -230,8 +254,10 @@ pub fn dump(volume: &Volume) -> Result<Vec<String>, Wrong> {
                 todo.push((format!("{path}:{}", stream.name.escape_ascii()), stream.attr.id, file));
             }
         }
-        lines.push(format!("{path}/ {:?} {what} {sum:x}", comparable(attr)));
+        let acl = if streams.contains(&file) { None } else { volume.acl(file).ok() };
+        lines.push(format!("{path}/ {:?} {what} {sum:x} {acl:?}", comparable(attr)));
     }
+    lines.extend(dump_quotas(volume)?);
     lines.sort();
     Ok(lines)
 }

@@ -26,7 +26,7 @@ fn acknowledged_operations_survive_100_000_crashes() {
 }
 
 /// How many cases a broken flush may pass before it is noticed.
-const CASES_MAX: u64 = 4;
+const CASES_MAX: u64 = 12;
 
 fn is_caught(broken: BrokenFlush) {
     let effort = Effort { cuts: 200, ..Effort::CASE };
@@ -88,8 +88,7 @@ fn failing_disk(seed: u64) -> Result<(), Wrong> {
             Err(error @ (FsError::Io(_) | FsError::ReadOnly)) => break error,
             other => other,
         };
-        let id = done.ok().map(|done| done.object.after.id).filter(|id| pair.model.node(*id).is_err());
-        drop(pair.model.execute(&cx, &op, id));
+        drop(pair.model.follow(&cx, &op, &done));
         states.push(pair.model.clone());
         let flushed = match pair.random.rng.random_range(0..10) {
             0..3 => pair.volume.flush_log(),

@@ -190,9 +190,7 @@ fn lying_while_writing(seed: u64) -> Result<(), Wrong> {
             Err(FsError::ReadOnly | FsError::Io(_)) => break,
             other => other,
         };
-        let id =
-            done.as_ref().ok().map(|done| done.object.after.id).filter(|id| pair.model.node(*id).is_err());
-        let want = pair.model.execute(&cx, &op, id);
+        let want = pair.model.follow(&cx, &op, &done);
         if done.is_ok() != want.is_ok() {
             return Err(format!("{op:?}: {:?}, not {:?}", done.err(), want.err()));
         }

@@ -39,7 +39,8 @@ fn empty(pair: &mut Pair) -> Result<(), Wrong> {
     let root = pair.model.node(ROOT).expect("there always").clone();
     let xattrs = root.xattrs.into_keys().map(|name| Op::RemoveXattr { file: ROOT, name });
     let streams = root.streams.into_keys().map(|name| Op::RemoveStream { file: ROOT, name });
-    for op in xattrs.chain(streams) {
+    let list = root.acl.map(|_| Op::SetAcl { file: ROOT, acl: None });
+    for op in xattrs.chain(streams).chain(list) {
         pair.run(&cx, op)?.map_err(|e| e.to_string())?;
     }
     for _ in 0..3 {
@@ -99,7 +100,7 @@ fn random_operations_in_a_nearly_full_volume() {
 fn every_operation_is_tried_and_succeeds() {
     let mut pair = Pair::new(Random::new(3, Limits::WIDE), BYTES).unwrap();
     let (mut worked, mut failed) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..3000 {
+    for _ in 0..6000 {
         let (cx, op) = (pair.random.context(), pair.random.op(&pair.model));
         let kind = kind_of(&op);
         let into = if pair.run(&cx, op).unwrap().is_ok() { &mut worked } else { &mut failed };

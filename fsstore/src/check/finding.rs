@@ -52,6 +52,10 @@ pub enum FindingKind {
     Users,
     /// A counter of the image does not fit what it counts.
     Counter,
+    /// What a qtree, user or group is charged with is not what they have, or a rule makes no sense.
+    Quota,
+    /// An inode is charged to another qtree or owner than what it is in, or belongs to.
+    Qtree,
     /// The chain of free inodes is broken: making a file could destroy another.
     FreeChain,
     /// Fields of an inode that contradict one another, or its content.
@@ -128,6 +132,7 @@ impl Owner {
     pub(super) const MAP: Owner = Owner { ino: None, what: "the block map" };
     pub(super) const TABLE: Owner = Owner { ino: None, what: "the snapshot table" };
     pub(super) const REFS: Owner = Owner { ino: None, what: "the counts of shared blocks' users" };
+    pub(super) const QUOTA: Owner = Owner { ino: None, what: "quotas and their usage" };
     pub(super) const INODES: Owner = Owner { ino: None, what: "the inode file" };
 
     pub(super) fn file(ino: InodeNum, is_dir: bool) -> Owner {

@@ -2,6 +2,7 @@
 
 use super::bits::{BlockSet, Reach};
 use super::finding::{FindingKind, Owner};
+use super::quotas::Counted;
 use super::rebuild::Kept;
 use super::walk::{Walked, walk};
 use super::{Checker, ImageName, Listed};
@@ -27,6 +28,7 @@ struct Tally {
     lost: bool,
     /// Whether an index block has two users, which none may have.
     tangled: bool,
+    counted: Counted,
 }
 
 /// Where a file's tree stands on disk.
@@ -51,6 +53,7 @@ impl Checker<'_> {
         let (mut maps, mut reach) = (Reach::default(), Reach::default());
         let map = walk(self, &mut maps, Owner::MAP, image.map, twin.map(|twin| twin.map), false);
         let refs = walk(self, &mut maps, Owner::REFS, image.refs, twin.map(|twin| twin.refs), true);
+        let quota = walk(self, &mut maps, Owner::QUOTA, image.quota, twin.map(|twin| twin.quota), true);
         self.check_map_shape(&image);
         let table = walk(self, &mut reach, Owner::TABLE, listed.table.0, None, false);
         let inodes =
@@ -60,10 +63,13 @@ impl Checker<'_> {
         for (fbn, ptr) in &inodes.leaves {
             self.check_inode_page(&image, (*fbn, *ptr), twin.as_ref(), &mut reach, &mut tally);
         }
-        let judged = !tally.lost && map.lost + refs.lost == 0;
+        let maps_lost = map.lost + refs.lost + quota.lost > 0;
+        let judged = !tally.lost && !maps_lost;
         self.whole &= judged;
         let users = self.check_users(&image, &refs.leaves, &maps, &reach, judged);
         let readable = self.check_map(&image, &maps.blocks, &reach.blocks, judged);
+        self.check_owners(&image, &inodes.leaves, &tally.counted);
+        let quotas = self.check_quotas(&image, &tally.counted, !tally.lost && !tally.counted.doubtful);
         if judged {
             self.check_counters(&image, maps.blocks.len() + reach.blocks.len(), &tally);
         }
@@ -71,7 +77,7 @@ impl Checker<'_> {
             let text = "because of the blocks above that can't be read, lost space, counters and free inodes were not judged";
             self.find(FindingKind::NotJudged, None, None, text.to_owned());
         }
-        let wrong = !readable || !users || map.lost + refs.lost > 0 || self.map_findings() > before;
+        let wrong = !readable || !users || !quotas || maps_lost || self.map_findings() > before;
         let tangled = tally.tangled || maps.shared().next().is_some() || overlap(&maps, &reach);
         if !tally.lost {
             self.check_free_chain(&image, tally.free);
@@ -80,8 +86,19 @@ impl Checker<'_> {
         if matches!(self.image, ImageName::Active) {
             self.summary.files = tally.used;
         }
+        let mended = self.keep.is_some().then(|| self.mended_quotas(&quota.leaves, &tally.counted));
+        let quota = mended.unwrap_or_default();
         let Reach { blocks: content, more: shared } = reach;
-        Kept { content, shared, map: maps.blocks, whole: !tally.lost, wrong, tangled, files: tally.used }
+        Kept {
+            quota,
+            content,
+            shared,
+            map: maps.blocks,
+            whole: !tally.lost,
+            wrong,
+            tangled,
+            files: tally.used,
+        }
     }
 
     /// How many findings there are that a new map and new counters mend.
@@ -92,6 +109,7 @@ impl Checker<'_> {
             FindingKind::MultiplyUsed,
             FindingKind::Users,
             FindingKind::Counter,
+            FindingKind::Quota,
             FindingKind::Tree,
         ];
         mended.iter().filter_map(|kind| self.summary.findings.get(kind)).sum()
@@ -141,6 +159,7 @@ impl Checker<'_> {
                 continue;
             }
             tally.used += 1;
+            tally.counted.add(&inode);
             if ino < ROOT_INO || ino >= image.next_ino {
                 let text =
                     format!("in use, but numbers in use go from {ROOT_INO} to below {}", image.next_ino);
@@ -152,12 +171,12 @@ impl Checker<'_> {
             let walked = walk(self, reach, owner, root_of(&inode.tree), twin, false);
             tally.lost |= walked.lost > 0;
             tally.tangled |= walked.again > 0;
-            self.check_inode(&inode, &walked);
+            tally.counted.doubtful |= !self.check_inode(&inode, &walked);
         }
     }
 
-    /// Whether size, kind, counter and blocks of an inode fit together.
-    fn check_inode(&mut self, inode: &Inode, walked: &Walked) {
+    /// Whether size, kind, counter and blocks of an inode fit together; gives whether it counts its blocks right.
+    fn check_inode(&mut self, inode: &Inode, walked: &Walked) -> bool {
         let mut wrong = Vec::new();
         let pages = inode.size.div_ceil(BLOCK_SIZE_U64);
         if walked.end > pages {
@@ -195,6 +214,7 @@ impl Checker<'_> {
         for text in wrong {
             self.find(FindingKind::Inode, Some(inode.ino), None, text);
         }
+        counted
     }
 
     /// The block map against what is reached; whether all of the map could be read.

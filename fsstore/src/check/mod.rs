@@ -13,6 +13,7 @@ mod finding;
 mod image;
 mod log;
 mod namespace;
+mod quotas;
 mod rebuild;
 mod report;
 mod scrub;

@@ -20,11 +20,14 @@ use std::sync::Arc;
 
 /// What a check keeps of each image for a rebuild.
 pub(super) struct Kept {
-    /// Everything that the image reaches, but the blocks of its map and of its counts of users.
+    /// Everything that the image reaches, but the blocks in `map`.
     pub(super) content: BlockSet,
     /// Users beyond the first.
     pub(super) shared: BTreeMap<Vbn, u32>,
+    /// Blocks of its map, its counts of users and its quotas: what a rebuild writes anew.
     pub(super) map: BlockSet,
+    /// Its quotas as they should be.
+    pub(super) quota: BTreeMap<u64, Page>,
     /// Whether `content` is all of it.
     pub(super) whole: bool,
     /// Whether its map or a counter is wrong.
@@ -152,6 +155,7 @@ impl Rebuild<'_> {
         let height = map_height(self.checker.info.blocks);
         kept.map = BlockSet::default();
         image.refs = self.write_refs(kept)?;
+        image.quota = self.write_tree(std::mem::take(&mut kept.quota), kept)?;
         let mut all = kept.content.clone();
         all.add(&kept.map);
         let mut places: BTreeMap<(u8, u64), Vbn> = BTreeMap::new();
@@ -211,6 +215,11 @@ impl Rebuild<'_> {
             let at = usize::try_from(vbn.0 % REFS_PER_PAGE).unwrap_or(0) * 4;
             page[at..at + 4].copy_from_slice(&count.to_le_bytes());
         }
+        self.write_tree(pages, kept)
+    }
+
+    /// Writes the tree of these pages, by number.
+    fn write_tree(&mut self, mut pages: BTreeMap<u64, Page>, kept: &mut Kept) -> Result<TreeRoot> {
         let mut root = TreeRoot::default();
         let last = pages.keys().next_back().copied().unwrap_or(0);
         while !pages.is_empty() {

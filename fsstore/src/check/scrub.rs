@@ -38,6 +38,7 @@ enum Stage {
     #[default]
     Map,
     Refs,
+    Quota,
     Table,
     Inodes,
 }
@@ -153,6 +154,14 @@ impl<'a> Scrub<'a> {
             let cursor = at(Stage::Refs);
             if let stop @ ControlFlow::Break(_) =
                 self.plain(Owner::REFS, target.root.refs, twin(|image| image.refs), &cursor)?
+            {
+                return Ok(stop);
+            }
+        }
+        if matches!(from.stage, Stage::Map | Stage::Refs | Stage::Quota) {
+            let cursor = at(Stage::Quota);
+            if let stop @ ControlFlow::Break(_) =
+                self.plain(Owner::QUOTA, target.root.quota, twin(|image| image.quota), &cursor)?
             {
                 return Ok(stop);
             }

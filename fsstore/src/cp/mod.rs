@@ -62,6 +62,7 @@ struct Frozen {
     generation: u64,
     inodes: Arc<InodeMap>,
     inofile: Tree,
+    quota: Tree,
     ledger: Ledger,
     image: ImageRoot,
     log_half: u8,
@@ -155,8 +156,8 @@ impl Shared {
             // From here on its blocks are on their way out: no operation may share them any more.
             Arc::make_mut(&mut st.snaps).retain(|snap| snap.id != *id);
         }
-        let inofile = st.inofile.clone();
-        Ok(Some(Frozen { generation, inodes, inofile, ledger, image, log_half, log_seq }))
+        let (inofile, quota) = (st.inofile.clone(), st.quota.tree.clone());
+        Ok(Some(Frozen { generation, inodes, inofile, quota, ledger, image, log_half, log_seq }))
     }
 
     /// Steps 2 to 5. `held` is the state where the caller has it locked, which only a restore needs.
@@ -232,12 +233,14 @@ impl Shared {
         let maps = self.maps(committed)?;
         match held {
             Some(st) => {
-                st.start_over(&frozen.image);
+                st.start_over(&self.io, &frozen.image)?;
                 self.commit(st, committed, inofile, maps, &freed);
             }
-            None => self.commit(&mut self.state.write(), committed, inofile, maps, &freed),
+            None => {
+                self.commit(&mut self.state.write(), committed, inofile, maps, &freed);
+                self.settle(&frozen.inodes, &roots)?;
+            }
         }
-        self.settle(&frozen.inodes, &roots)?;
         *self.snaps.write() = committed.snaps.clone();
         self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
         self.log.covered(frozen.image.lsn);
@@ -313,19 +316,20 @@ impl Shared {
                 }
             }
             drop(st);
-            changed.into_iter().for_each(|ino| self.prune(ino));
+            for ino in changed {
+                self.prune(|st| changed_tree(st, ino));
+            }
         }
+        self.prune(|st| Some(&mut st.quota.tree));
         Ok(())
     }
 
-    fn prune(&self, ino: InodeNum) {
+    fn prune(&self, tree: impl for<'s> Fn(&'s mut State) -> Option<&'s mut Tree>) {
         let mut from = Some(Fbn(0));
         while let Some(at) = from {
             let mut dead = Vec::new();
             let mut st = self.state.write();
-            // Where somebody reads it just now, the change that comes next does it.
-            let inode = st.inodes.changed(ino).and_then(Arc::get_mut);
-            from = inode.and_then(|inode| inode.tree.prune(at, SETTLE_SLOTS, &mut dead));
+            from = tree(&mut st).and_then(|tree| tree.prune(at, SETTLE_SLOTS, &mut dead));
             drop(st);
         }
     }
@@ -364,7 +368,12 @@ impl TableChange {
     }
 }
 
-/// Step 2: the files' trees, then the inode file. Gives where each file's tree stands.
+/// The tree of an inode that was changed since the freeze. Where somebody reads it just now, the change that comes next prunes it.
+fn changed_tree(st: &mut State, ino: InodeNum) -> Option<&mut Tree> {
+    st.inodes.changed(ino).and_then(Arc::get_mut).map(|inode| &mut inode.tree)
+}
+
+/// Step 2: the files' trees, then the inode file and the quota tree. Gives where each file's tree stands.
 fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<Vec<(InodeNum, TreeRoot)>> {
     let mut inodes: Vec<_> = frozen.inodes.values().collect();
     inodes.sort_unstable_by_key(|inode| inode.ino);
@@ -388,6 +397,7 @@ fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<Vec<(Inod
     }
     out.freed.append(&mut ledger.freed);
     frozen.image.inofile = out.flush_tree(&frozen.inofile, true)?;
+    frozen.image.quota = out.flush_tree(&frozen.quota, true)?;
     out.give_back_spare();
     Ok(roots)
 }

@@ -6,7 +6,9 @@ use crate::blockmap::DiffRuns;
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{CpNumber, SnapshotId, Vbn};
+use crate::io::Io;
 use crate::layout::ImageRoot;
+use crate::quota::Quotas;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tree::{Ledger, Tree};
@@ -46,6 +48,7 @@ impl Shared {
             generation: st.generation,
             inodes: Arc::default(),
             inofile: Tree::from_root(entry.image.inofile)?,
+            quota: Tree::from_root(entry.image.quota)?,
             ledger: Ledger::default(),
             image,
             log_half,
@@ -78,10 +81,12 @@ impl Shared {
 
 impl State {
     /// Takes up the image that was restored.
-    pub(super) fn start_over(&mut self, image: &ImageRoot) {
+    pub(super) fn start_over(&mut self, io: &Io, image: &ImageRoot) -> Result<()> {
         self.inodes.clear();
         self.ledger = Ledger::default();
         (self.next_ino, self.free_ino, self.files) = (image.next_ino, image.free_ino, image.files);
         self.generation_floor = image.generation_floor;
+        self.quota = Quotas::load(io, image.quota)?;
+        Ok(())
     }
 }

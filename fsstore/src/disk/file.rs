@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Most slices in one vectored write on Linux.
 const IOV_MAX: usize = 1024;
+/// Most bytes written by one call: the host lets nobody else write to a file meanwhile, and the NVLOG is in the same one.
+const CALL_BYTES: usize = 64 << 10;
 
 /// A volume in a sparse file or on a block device. Held exclusively, so that no two processes open one volume.
 #[derive(Debug)]
@@ -49,17 +51,45 @@ impl FileDisk {
         Ok(FileDisk { file })
     }
 
+    /// In calls of [`CALL_BYTES`], but what is durable when it is written in one.
     fn write(&self, bufs: &[IoSlice<'_>], offset: u64, flags: ReadWriteFlags) -> io::Result<()> {
+        let most = if flags.contains(ReadWriteFlags::DSYNC) { usize::MAX } else { CALL_BYTES };
         let mut position = offset;
-        for group in bufs.chunks(IOV_MAX) {
-            let want: usize = group.iter().map(|b| b.len()).sum();
-            let wrote = retry_on_intr(|| pwritev2(&self.file, group, position, flags))?;
-            if wrote < want {
-                self.finish(group, wrote, position, flags)?;
+        let mut group = Vec::with_capacity(bufs.len().min(IOV_MAX));
+        let mut held = 0;
+        for buf in bufs {
+            let mut rest = &buf[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(most - held));
+                group.push(IoSlice::new(now));
+                held += now.len();
+                rest = later;
+                if held == most || group.len() == IOV_MAX {
+                    position = self.write_group(&group, held, position, flags)?;
+                    group.clear();
+                    held = 0;
+                }
             }
-            position += want as u64;
         }
+        self.write_group(&group, held, position, flags)?;
         Ok(())
+    }
+
+    /// Gives where it ends.
+    fn write_group(
+        &self,
+        group: &[IoSlice<'_>],
+        want: usize,
+        offset: u64,
+        flags: ReadWriteFlags,
+    ) -> io::Result<u64> {
+        if want > 0 {
+            let wrote = retry_on_intr(|| pwritev2(&self.file, group, offset, flags))?;
+            if wrote < want {
+                self.finish(group, wrote, offset, flags)?;
+            }
+        }
+        Ok(offset + want as u64)
     }
 
     /// The rest of a short write, piece by piece.

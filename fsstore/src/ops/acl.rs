@@ -9,6 +9,7 @@ use crate::ids::{Fbn, FileId, InodeNum};
 use crate::inode::Hidden;
 use crate::io::Io;
 use crate::op::{Context, FileKind, Time};
+use crate::quota::Demand;
 use crate::record::{AclBlob, Act};
 use crate::state::State;
 use crate::tree::page_from;
@@ -35,6 +36,7 @@ pub(super) fn set(st: &mut State, io: &Io, cx: &Context, file: FileId, acl: Opti
     let mut blob = blob(acl)?;
     if inode.acl_file == InodeNum(0) {
         blob.made = Some(st.next_id(io)?);
+        st.need_quota(io, cx, &Demand::default().of(&inode, 1, 1))?;
     }
     let mode = inode.mode & !0o777 | acl.mode(inode.is_dir());
     Ok(Plan::of(Some(Act::SetAcl { file: inode.ino, acl: blob, mode }), Seen::old(&inode)))
@@ -49,7 +51,8 @@ pub(super) fn blob(acl: &Acl) -> Result<AclBlob> {
 /// Stores a list.
 pub(super) fn put(st: &mut State, io: &Io, now: Time, file: InodeNum, blob: &AclBlob) -> Result<()> {
     if let Some(made) = blob.made {
-        st.take_id(io, hidden(made, file, now, Hidden::Value))?;
+        let file = st.load(io, file)?.clone();
+        st.take_id(io, hidden(made, &file, now, Hidden::Value))?;
     }
     let acl =
         Acl::decode(&blob.bytes).ok_or_else(|| FsError::Format("the log holds a bad list".to_owned()))?;

@@ -44,6 +44,10 @@ pub(super) fn allocate(
 ) -> Result<Plan> {
     let inode = st.file(io, file)?;
     let end = check(cx, &inode, offset, len)?;
+    if len > 0 {
+        let first = offset / BLOCK_SIZE_U64;
+        st.need_range(io, cx, &inode, Fbn(first), end.div_ceil(BLOCK_SIZE_U64) - first)?;
+    }
     let grow = SetAttr {
         file: inode.ino,
         mode: mode_after_change(cx, &inode),
@@ -62,12 +66,7 @@ pub(crate) fn missing_blocks(cx: &Context, inode: &Inode, io: &Io, offset: u64, 
     let end = check(cx, inode, offset, len)?;
     let first = offset / BLOCK_SIZE_U64;
     let blocks = if len == 0 { 0 } else { end.div_ceil(BLOCK_SIZE_U64) - first };
-    let mut there = 0;
-    inode.tree.for_range(io, Fbn(first), blocks, &mut |_, _| {
-        there += 1;
-        Ok(())
-    })?;
-    Ok(blocks - there)
+    Ok(blocks - inode.tree.count(io, Fbn(first), blocks)?)
 }
 
 pub(super) fn apply(

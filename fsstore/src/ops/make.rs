@@ -4,10 +4,11 @@ use super::{Plan, Seen, acl, setattr};
 use crate::access::{SETGID, W, X, check_name, is_dots, mode_for_new, need};
 use crate::directory;
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
+use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum, QtreeId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, CreateHow, FileKind, LINK_MAX, Op, SYMLINK_MAX, SetAttrs, SetTime, Time};
+use crate::quota::{Demand, Owner};
 use crate::record::{AclBlob, Act, Make};
 use crate::state::State;
 use crate::tree::page_from;
@@ -24,7 +25,7 @@ fn verifier_times(verifier: [u8; 8]) -> (Time, Time) {
 }
 
 /// The directory, checked for a new name, and what has the name already.
-fn place(
+pub(super) fn place(
     st: &mut State,
     io: &Io,
     cx: &Context,
@@ -62,7 +63,7 @@ pub(super) fn create(
             (attrs.atime, attrs.mtime) = (SetTime::To(atime), SetTime::To(mtime));
         }
     }
-    new_file(st, io, cx, &dir, name, Kind { kind: FileKind::File, rdev: (0, 0), target: Bytes::new() }, attrs)
+    new_file(st, io, cx, &dir, name, Kind::plain(FileKind::File), attrs)
 }
 
 /// CREATE of a name that exists.
@@ -93,16 +94,27 @@ fn reopen(
 }
 
 /// What a new inode is, besides its attributes.
-struct Kind {
+pub(super) struct Kind {
     kind: FileKind,
     rdev: (u32, u32),
     target: Bytes,
+    /// The new qtree whose directory it is.
+    qtree: Option<QtreeId>,
+}
+
+impl Kind {
+    fn plain(kind: FileKind) -> Kind {
+        Kind { kind, rdev: (0, 0), target: Bytes::new(), qtree: None }
+    }
+
+    pub(super) fn qtree(qtree: QtreeId) -> Kind {
+        Kind { qtree: Some(qtree), ..Kind::plain(FileKind::Dir) }
+    }
 }
 
 pub(super) fn other(st: &mut State, io: &Io, cx: &Context, op: &Op) -> Result<Plan> {
-    let plain = |kind| Kind { kind, rdev: (0, 0), target: Bytes::new() };
     let (dir, name, kind, attrs) = match op {
-        Op::Mkdir { dir, name, attrs } => (dir, name, plain(FileKind::Dir), attrs),
+        Op::Mkdir { dir, name, attrs } => (dir, name, Kind::plain(FileKind::Dir), attrs),
         Op::Symlink { dir, name, target, attrs } => {
             if target.is_empty() || target.contains(&0) {
                 return Err(FsError::Invalid);
@@ -110,16 +122,14 @@ pub(super) fn other(st: &mut State, io: &Io, cx: &Context, op: &Op) -> Result<Pl
             if target.len() > SYMLINK_MAX {
                 return Err(FsError::NameTooLong);
             }
-            (dir, name, Kind { kind: FileKind::Symlink, rdev: (0, 0), target: target.clone() }, attrs)
+            (dir, name, Kind { target: target.clone(), ..Kind::plain(FileKind::Symlink) }, attrs)
         }
         Op::Mknod { dir, name, kind, rdev, attrs } => {
             use FileKind::{BlockDevice, CharDevice, Fifo, Socket};
             match kind {
                 BlockDevice | CharDevice if cx.uid != 0 => return Err(FsError::Perm),
-                BlockDevice | CharDevice => {
-                    (dir, name, Kind { kind: *kind, rdev: *rdev, target: Bytes::new() }, attrs)
-                }
-                Fifo | Socket => (dir, name, plain(*kind), attrs),
+                BlockDevice | CharDevice => (dir, name, Kind { rdev: *rdev, ..Kind::plain(*kind) }, attrs),
+                Fifo | Socket => (dir, name, Kind::plain(*kind), attrs),
                 _ => return Err(FsError::Invalid),
             }
         }
@@ -135,7 +145,7 @@ pub(super) fn other(st: &mut State, io: &Io, cx: &Context, op: &Op) -> Result<Pl
     new_file(st, io, cx, &dir, name, kind, *attrs)
 }
 
-fn new_file(
+pub(super) fn new_file(
     st: &mut State,
     io: &Io,
     cx: &Context,
@@ -145,7 +155,7 @@ fn new_file(
     attrs: SetAttrs,
 ) -> Result<Plan> {
     need(cx, dir, W | X)?;
-    let Kind { kind, rdev, target } = what;
+    let Kind { kind, rdev, target, qtree } = what;
     let (mut uid, mut gid) = (cx.uid, if dir.mode & SETGID == 0 { cx.gid } else { dir.gid });
     if cx.uid == 0 {
         // Others' wishes for an owner are left out, as knfsd does, not refused.
@@ -192,8 +202,24 @@ fn new_file(
         atime: fixed(attrs.atime),
         mtime: fixed(attrs.mtime),
         acl,
+        qtree,
     };
+    need_quota(st, io, cx, dir, &make)?;
     Ok(Plan::of(Some(Act::Make(make)), Seen::new(id)).in_dir(dir))
+}
+
+/// The new inode, its list, its target, and what the directory grows by.
+fn need_quota(st: &State, io: &Io, cx: &Context, dir: &Inode, make: &Make) -> Result<()> {
+    if !st.has_limits() {
+        return Ok(());
+    }
+    let list = i64::from(make.acl.is_some());
+    let target = i64::from(make.kind == FileKind::Symlink);
+    let owner = Owner { qtree: make.qtree.unwrap_or(dir.qtree), uid: make.uid, gid: make.gid };
+    let mut demand = Demand::default();
+    demand.add(owner, list + target, 1 + list);
+    let demand = st.entry_demand(io, cx, demand, dir, &make.name)?;
+    st.need_quota(io, cx, &demand)
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<()> {
@@ -206,6 +232,10 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
     (inode.ctime, inode.btime) = (now, now);
     inode.atime = make.atime.unwrap_or(now);
     inode.mtime = make.mtime.unwrap_or(now);
+    inode.qtree = match make.qtree {
+        Some(qtree) => qtree,
+        None => st.load(io, make.dir)?.qtree,
+    };
     st.take_id(io, inode)?;
     if let Some(blob) = &make.acl {
         acl::put(st, io, now, make.id.ino, blob)?;
@@ -223,7 +253,10 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
             Ok(())
         })?;
     }
-    Ok(())
+    match make.qtree {
+        Some(qtree) => st.add_qtree(io, qtree, make.id.ino),
+        None => Ok(()),
+    }
 }
 
 /// Adds an entry, which the file remembers as its newest, and stamps the directory.
@@ -271,9 +304,14 @@ pub(super) fn link(
     if file.is_dir() || file.hidden != Hidden::No {
         return Err(FsError::Perm);
     }
+    if file.qtree != dir.qtree {
+        return Err(FsError::CrossDevice);
+    }
     if file.nlink >= LINK_MAX {
         return Err(FsError::TooManyLinks);
     }
+    let demand = st.entry_demand(io, cx, Demand::default(), &dir, name)?;
+    st.need_quota(io, cx, &demand)?;
     let act = Act::Link { file: file.ino, dir: dir.ino, name: name.clone() };
     Ok(Plan::of(Some(act), Seen::old(&file)).in_dir(&dir))
 }

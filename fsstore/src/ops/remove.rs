@@ -63,9 +63,14 @@ pub(super) fn rmdir(st: &mut State, io: &Io, cx: &Context, dir: FileId, name: &B
     }
     let mut plan =
         Plan::of(Some(Act::Unlink { dir: dir.ino, name: name.clone() }), Seen::old(&file)).in_dir(&dir);
-    plan.extra = st.attr_count(io, &file)?;
+    plan.extra = st.attr_count(io, &file)? + dropped_rules(st, &file);
     plan.gone = Some(file.id());
     Ok(plan)
+}
+
+/// Pages of quota rules that change if this file goes: those of the qtree that it is.
+pub(super) fn dropped_rules(st: &State, file: &Inode) -> u64 {
+    if State::is_qtree(file) { st.quota.rule_pages_of(file.qtree) } else { 0 }
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, dir: InodeNum, name: &Bytes) -> Result<()> {
@@ -82,14 +87,19 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, dir: InodeNum, name: &By
 
 /// Takes one link from a file whose name in `parent` is gone already.
 pub(super) fn drop_link(st: &mut State, io: &Io, now: Time, parent: InodeNum, ino: InodeNum) -> Result<()> {
-    let is_dir = st.load(io, ino)?.is_dir();
-    if is_dir {
+    let file = st.load(io, ino)?.clone();
+    if file.is_dir() {
+        if State::is_qtree(&file) {
+            st.drop_qtree(io, file.qtree)?;
+        }
+        drop(file);
         st.edit(io, parent, |dir, _| {
             dir.nlink = dir.nlink.saturating_sub(1);
             Ok(())
         })?;
         return st.free_inode(io, ino);
     }
+    drop(file);
     let left = st.edit(io, ino, |inode, _| {
         inode.nlink = inode.nlink.saturating_sub(1);
         inode.ctime = inode.stamp(now);

@@ -1,7 +1,7 @@
 //! RENAME, as rename(2) on Linux.
 
 use super::make::{add_name, stamp_content};
-use super::remove::drop_link;
+use super::remove::{drop_link, dropped_rules};
 use super::{Plan, Seen};
 use crate::access::{W, X, check_name, is_dots, need, need_delete};
 use crate::directory;
@@ -10,6 +10,7 @@ use crate::ids::{FileId, InodeNum};
 use crate::inode::Inode;
 use crate::io::Io;
 use crate::op::{Context, LINK_MAX, Time};
+use crate::quota::Demand;
 use crate::record::Act;
 use crate::state::State;
 use bytes::Bytes;
@@ -39,9 +40,17 @@ pub(super) fn plan(
 
     let same = replaced.as_ref().is_some_and(|file| file.ino == moved.ino);
     if !same {
+        check_qtrees(&from_dir, &to_dir, &moved)?;
         check_rights(cx, &from_dir, &to_dir, &moved, replaced.as_ref())?;
     }
-    let extra = replaced.as_ref().map_or(Ok(0), |file| st.attr_count(io, file))?;
+    let extra = match &replaced {
+        Some(file) => st.attr_count(io, file)? + dropped_rules(st, file),
+        None => {
+            let demand = st.entry_demand(io, cx, Demand::default(), &to_dir, to)?;
+            st.need_quota(io, cx, &demand)?;
+            0
+        }
+    };
     let act = Act::Rename { from_dir: from_dir.ino, from: from.clone(), to_dir: to_dir.ino, to: to.clone() };
     let mut plan = Plan::of((!same).then_some(act), Seen::old(&moved)).in_dir(&from_dir);
     plan.to_dir = Some(Seen::old(&to_dir));
@@ -69,6 +78,12 @@ fn check_loops(
         Some(file) if file.is_dir() && st.is_below(io, from_dir.ino, file.ino)? => Err(FsError::NotEmpty),
         _ => Ok(()),
     }
+}
+
+/// What a file is charged to stays as it is. A qtree itself stays in the root.
+fn check_qtrees(from_dir: &Inode, to_dir: &Inode, moved: &Inode) -> Result<()> {
+    let stays = if State::is_qtree(moved) { from_dir.ino == to_dir.ino } else { moved.qtree == to_dir.qtree };
+    if stays { Ok(()) } else { Err(FsError::CrossDevice) }
 }
 
 fn check_rights(

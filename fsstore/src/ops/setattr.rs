@@ -8,6 +8,7 @@ use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, FILE_SIZE_MAX, SetAttrs, SetTime, Time};
+use crate::quota::{Demand, Owner};
 use crate::record::{Act, SetAttr};
 use crate::state::State;
 use crate::tree::Edit;
@@ -58,7 +59,43 @@ pub(super) fn plan(
         atime: fixed(attrs.atime),
         mtime: fixed(attrs.mtime),
     };
-    Ok(Plan::of(Some(Act::SetAttr(set)), Seen::old(&inode)))
+    let (uid, gid) = (attrs.uid.unwrap_or(inode.uid), attrs.gid.unwrap_or(inode.gid));
+    let moves = move_owner(st, io, cx, &inode, (uid, gid), inode.blocks, inode.blocks)?;
+    let mut plan = Plan::of(Some(Act::SetAttr(set)), Seen::old(&inode));
+    plan.extra = moves;
+    Ok(plan)
+}
+
+/// Whether a file, with what is hidden behind it, may be charged to others: then it has `blocks` instead of those that it
+/// `had`. Gives the blocks that it may cost to write that down.
+pub(super) fn move_owner(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    inode: &Inode,
+    (uid, gid): (u32, u32),
+    had: u64,
+    blocks: u64,
+) -> Result<u64> {
+    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let stays = (uid, gid) == (inode.uid, inode.gid);
+    if stays && had == blocks {
+        return Ok(0);
+    }
+    let hidden = if stays { Vec::new() } else { st.hidden_of(io, inode)? };
+    if st.has_limits() {
+        let mut behind = 0;
+        for ino in &hidden {
+            behind += st.load(io, *ino)?.blocks;
+        }
+        let files = 1 + signed(hidden.len() as u64);
+        let mut demand = Demand::default().of(inode, -signed(had + behind), -files);
+        demand.add(Owner { qtree: inode.qtree, uid, gid }, signed(blocks + behind), files);
+        st.need_quota(io, cx, &demand)?;
+    }
+    /// Usage of a user and a group besides those that every operation may touch.
+    const USAGE_BLOCKS: u64 = 12;
+    Ok(if stays { 0 } else { USAGE_BLOCKS + hidden.len() as u64 })
 }
 
 /// chmod is the owner's, chown root's, chgrp the owner's among the own groups.
@@ -127,7 +164,8 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result
         inode.atime = set.atime.unwrap_or(inode.atime);
         inode.mtime = set.mtime.unwrap_or(inode.mtime);
         Ok(())
-    })
+    })?;
+    if set.uid.is_some() || set.gid.is_some() { st.follow_owner(io, set.file) } else { Ok(()) }
 }
 
 fn resize(inode: &mut Inode, edit: &mut Edit<'_>, size: u64) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Sharing of blocks between files: nothing is copied but what is not on disk yet.
 
 use super::make::stamp_content;
+use super::setattr::move_owner;
 use super::{Plan, Seen};
 use crate::access::{R, W, X, may, mode_after_change, need_or_owner};
 use crate::cp::sharing::REFS_PER_PAGE;
@@ -75,12 +76,28 @@ pub(super) fn plan(st: &mut State, io: &Io, cx: &Context, request: &Request) -> 
         mtime: request.whole.then_some(from.mtime),
         owner: mode,
     };
+    let moves = need_quota(st, io, cx, &from, &to, &share)?;
     let mut plan = Plan::of((len > 0 || request.whole).then_some(Act::Share(share)), Seen::old(&to));
     // Index pages, counts of users; and what is not on disk yet is copied.
     plan.extra =
-        blocks / 256 + blocks / REFS_PER_PAGE + blocks.min(st.ledger.dirty_blocks + st.frozen_blocks);
+        moves + blocks / 256 + blocks / REFS_PER_PAGE + blocks.min(st.ledger.dirty_blocks + st.frozen_blocks);
     plan.count = usize::try_from(len).unwrap_or(usize::MAX);
     Ok(plan)
+}
+
+/// Shared blocks are charged to every file that has them, as ONTAP does: whoever is the last to have them would not want to
+/// pay for all of them at once. Gives the blocks that a new owner may cost.
+fn need_quota(st: &mut State, io: &Io, cx: &Context, from: &Inode, to: &Inode, share: &Share) -> Result<u64> {
+    let (_, uid, gid) = share.owner.unwrap_or((to.mode, to.uid, to.gid));
+    if !st.has_limits() && (uid, gid) == (to.uid, to.gid) {
+        return Ok(0);
+    }
+    let gets = from.tree.count(io, share.from_fbn, share.blocks)?;
+    let loses = match share.size {
+        Some(_) => to.blocks,
+        None => to.tree.count(io, share.to_fbn, share.blocks)?,
+    };
+    move_owner(st, io, cx, to, (uid, gid), to.blocks, (to.blocks + gets).saturating_sub(loses))
 }
 
 /// As Linux' FICLONERANGE: whole blocks, but for the source's last.
@@ -132,5 +149,6 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, share: &Share) -> Result
         }
         inode.mtime = share.mtime.unwrap_or(inode.mtime);
         Ok(())
-    })
+    })?;
+    if share.size.is_some() { st.follow_owner(io, share.to) } else { Ok(()) }
 }

@@ -62,6 +62,8 @@ pub(super) fn plan(
     if data.is_empty() {
         return Ok(Plan::of(None, Seen::old(&inode)));
     }
+    let first = offset / BLOCK_SIZE_U64;
+    st.need_range(io, cx, &inode, Fbn(first), end.div_ceil(BLOCK_SIZE_U64) - first)?;
     let pieces = match direct {
         None => vec![Piece::Bytes { offset, data: data.clone() }],
         Some(direct) => with_direct(offset, data, direct),

@@ -9,6 +9,7 @@ use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, FileKind, Time, XATTR_VALUE_MAX, XattrHow};
+use crate::quota::{Demand, Owner};
 use crate::record::{Act, PutAttr};
 use crate::state::State;
 use crate::tree::page_from;
@@ -31,14 +32,38 @@ pub(super) fn set(
     if value.len() > XATTR_VALUE_MAX {
         return Err(FsError::FileTooBig);
     }
-    let there = st.attr_file(io, &inode, &entry)?.is_some();
+    let old = st.attr_file(io, &inode, &entry)?;
+    let there = old.is_some();
     match how {
         XattrHow::Create if there => return Err(FsError::Exists),
         XattrHow::Replace if !there => return Err(FsError::NotFound),
         _ => {}
     }
     let put = put(st, io, &inode, entry, !there, Some(value.clone()))?;
+    let pages = value.len().div_ceil(BLOCK_SIZE) as u64;
+    need_quota(st, io, cx, &inode, &put, signed(pages) - old.map_or(0, |old| signed(old.blocks)))?;
     Ok(Plan::of(Some(Act::PutAttr(put)), Seen::old(&inode)))
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The value's blocks, the inodes that are made, and what the attribute directory grows by.
+fn need_quota(st: &mut State, io: &Io, cx: &Context, file: &Inode, put: &PutAttr, blocks: i64) -> Result<()> {
+    if !st.is_limited(cx, file) {
+        return Ok(());
+    }
+    let mut demand = Demand::default();
+    demand.add(Owner::of(file), blocks, i64::from(put.dir.is_some()) + i64::from(put.made.is_some()));
+    if put.made.is_some() {
+        let dir = match st.attr_dir(io, file)? {
+            Some(dir) => dir,
+            None => Arc::new(hidden(file.id(), file, Time::default(), Hidden::AttrDir)),
+        };
+        demand = st.entry_demand(io, cx, demand, &dir, &put.name)?;
+    }
+    st.need_quota(io, cx, &demand)
 }
 
 /// The record that puts `entry`, with the inodes that it needs.
@@ -90,6 +115,7 @@ pub(super) fn make_stream(
     }
     need(cx, &inode, W)?;
     let put = put(st, io, &inode, entry, true, None)?;
+    need_quota(st, io, cx, &inode, &put, 0)?;
     let made = put.made.ok_or(FsError::Stale)?;
     Ok(Plan::of(Some(Act::PutAttr(put)), Seen::new(made)))
 }
@@ -111,19 +137,22 @@ pub(super) fn remove_stream(
     Ok(plan)
 }
 
-pub(super) fn hidden(id: FileId, file: InodeNum, now: Time, what: Hidden) -> Inode {
+/// A hidden inode, charged to those that its file is charged to.
+pub(super) fn hidden(id: FileId, file: &Inode, now: Time, what: Hidden) -> Inode {
     let mut inode = Inode::new(id.ino, id.generation);
     let dir = what == Hidden::AttrDir;
     inode.kind = Some(if dir { FileKind::Dir } else { FileKind::File });
     (inode.nlink, inode.size) = if dir { (2, BLOCK_SIZE_U64) } else { (1, 0) };
     (inode.atime, inode.mtime, inode.ctime, inode.btime) = (now, now, now, now);
-    (inode.parent, inode.hidden) = (file, what);
+    (inode.parent, inode.hidden) = (file.ino, what);
+    (inode.uid, inode.gid, inode.qtree) = (file.uid, file.gid, file.qtree);
     inode
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, put: &PutAttr) -> Result<()> {
+    let file = st.load(io, put.file)?.clone();
     if let Some(dir) = put.dir {
-        st.take_id(io, hidden(dir, put.file, now, Hidden::AttrDir))?;
+        st.take_id(io, hidden(dir, &file, now, Hidden::AttrDir))?;
     }
     let dir = st.edit(io, put.file, |inode, _| {
         inode.attrs = put.dir.map_or(inode.attrs, |dir| dir.ino);
@@ -132,7 +161,7 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, put: &PutAttr) -> Result
     })?;
     let target = if let Some(made) = put.made {
         let what = if put.value.is_some() { Hidden::Value } else { Hidden::Stream };
-        st.take_id(io, hidden(made, put.file, now, what))?;
+        st.take_id(io, hidden(made, &file, now, what))?;
         let hash = st.hash;
         st.edit(io, dir, |dir, edit| directory::insert(dir, edit, hash, &put.name, made, FileKind::File))?;
         made.ino

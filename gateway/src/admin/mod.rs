@@ -9,6 +9,8 @@ mod lifs;
 mod migrations;
 mod peers;
 mod problem;
+mod qtrees;
+mod quotas;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         vservers::Api::openapi(),
         volumes::Api::openapi(),
         snapshots::Api::openapi(),
+        qtrees::Api::openapi(),
+        quotas::Api::openapi(),
         lifs::Api::openapi(),
         export_policies::Api::openapi(),
         migrations::Api::openapi(),
@@ -75,6 +79,8 @@ pub fn router(state: AdminState) -> Router {
         .merge(vservers::routes())
         .merge(volumes::routes())
         .merge(snapshots::routes())
+        .merge(qtrees::routes())
+        .merge(quotas::routes())
         .merge(lifs::routes())
         .merge(export_policies::routes())
         .merge(migrations::routes());

@@ -11,6 +11,8 @@ mod node;
 mod output;
 mod peer;
 mod qos;
+mod qtree;
+mod quota;
 mod snapshot;
 mod volume;
 mod vserver;
@@ -69,6 +71,12 @@ pub enum Command {
     /// Snapshots of a volume
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Qtrees: directories of a volume that are counted, and may be limited, as a whole
+    #[command(subcommand)]
+    Qtree(qtree::QtreeCommand),
+    /// Quotas: what qtrees, users and groups of a volume use, and may use
+    #[command(subcommand)]
+    Quota(quota::QuotaCommand),
     /// Logical interfaces: the addresses of a virtual server
     #[command(subcommand)]
     Lif(lif::LifCommand),
@@ -132,6 +140,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Vserver(command) => vserver::run(command, &client, output),
         Command::Volume(command) => volume::run(command, &client, output),
         Command::Snapshot(command) => snapshot::run(command, &client, output),
+        Command::Qtree(command) => qtree::run(command, &client, output),
+        Command::Quota(command) => quota::run(command, &client, output),
         Command::Lif(command) => lif::run(command, &client, output),
         Command::ExportPolicy(command) => export_policy::run(command, &client, output),
         Command::Qos(command) => qos::run(command, &client, output),

@@ -22,6 +22,13 @@ pub struct Of {
     volume: String,
 }
 
+impl Of {
+    /// Where it is in the API.
+    pub(super) fn path(&self) -> String {
+        format!("/vservers/{}/volumes/{}", segment(&self.vserver), segment(&self.volume))
+    }
+}
+
 /// Snapshots of a volume.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
@@ -96,7 +103,7 @@ pub enum SnapshotCommand {
 }
 
 fn path(of: &Of) -> String {
-    format!("/vservers/{}/volumes/{}/snapshots", segment(&of.vserver), segment(&of.volume))
+    format!("{}/snapshots", of.path())
 }
 
 pub(super) fn run(command: SnapshotCommand, client: &Client, output: Output) -> anyhow::Result<()> {

@@ -49,6 +49,21 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// AUTH_SYS (RFC 5531 §8.2) of this user.
+    pub fn credential(&self) -> OpaqueAuth {
+        let mut body = Encoder::default();
+        body.put(&AuthSys {
+            stamp: 0,
+            machine_name: Bytes::from_static(b"ferry"),
+            uid: self.uid,
+            gid: self.gid,
+            gids: self.gids.iter().copied().take(16).collect(),
+        });
+        OpaqueAuth { flavor: AUTH_SYS, body: body.finish().into_bytes() }
+    }
+}
+
 /// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClientError {
@@ -84,15 +99,7 @@ impl Client {
     /// A client of the server at `address`, which answers NFS and MOUNT on one port. Connects when it first has to;
     /// needs a tokio runtime.
     pub fn new(address: SocketAddr, options: Options) -> Self {
-        let mut body = Encoder::default();
-        body.put(&AuthSys {
-            stamp: 0,
-            machine_name: Bytes::from_static(b"ferry"),
-            uid: options.uid,
-            gid: options.gid,
-            gids: options.gids.iter().copied().take(16).collect(),
-        });
-        let cred = OpaqueAuth { flavor: AUTH_SYS, body: body.finish().into_bytes() };
+        let cred = options.credential();
         Client { connection: Connection::new(address, options.silence_max), cred, options }
     }
 

@@ -83,9 +83,12 @@ impl From<NamespaceError> for ClusterError {
 impl From<FsError> for ClusterError {
     fn from(error: FsError) -> Self {
         match error {
-            FsError::Snapshot(_) | FsError::NoSpace | FsError::ReadOnly | FsError::Resize(_) => {
-                ClusterError::Conflict(error.to_string())
-            }
+            FsError::Snapshot(_)
+            | FsError::NoSpace
+            | FsError::ReadOnly
+            | FsError::Resize(_)
+            | FsError::Quota
+            | FsError::QuotaConfig(_) => ClusterError::Conflict(error.to_string()),
             FsError::NameTooLong | FsError::Invalid => ClusterError::Invalid(error.to_string()),
             other => ClusterError::Failed(other.to_string()),
         }

@@ -9,6 +9,7 @@ mod images;
 mod lifs;
 mod peering;
 mod policies;
+mod quotas;
 mod scrub;
 mod served;
 mod snapshots;
@@ -18,6 +19,9 @@ mod vservers;
 pub use checkpoint::run_checkpoints;
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use quotas::{
+    NewQtree, QtreePatch, QtreeView, QuotaAmounts, QuotaKind, QuotaRuleView, QuotaUseView, QuotaWhom,
+};
 pub use scrub::ScrubView;
 pub use served::Served;
 pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};

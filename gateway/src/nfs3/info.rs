@@ -21,7 +21,8 @@ impl Handler for FsStat {
     async fn handle(caller: &Caller, root: NfsFh3) -> Reply<Self> {
         let target = caller.target(&root)?;
         let attr = target.mount.volume.getattr(target.file)?;
-        let space = target.mount.volume.statfs();
+        // In a qtree with a limit, what that leaves.
+        let space = target.mount.volume.statfs_of(target.file)?;
         Ok(FsStat3ResOk {
             obj_attributes: Some(target.attributes(&attr)),
             tbytes: space.total_bytes,

@@ -82,6 +82,8 @@ impl From<&FsError> for NfsStat3 {
             FsError::NameTooLong => NfsStat3::NameTooLong,
             FsError::Invalid => NfsStat3::Inval,
             FsError::NoSpace | FsError::AttrsFull => NfsStat3::NoSpc,
+            FsError::Quota => NfsStat3::DQuot,
+            FsError::CrossDevice => NfsStat3::XDev,
             FsError::FileTooBig => NfsStat3::FBig,
             FsError::TooManyLinks => NfsStat3::MLink,
             FsError::ReadOnly => NfsStat3::RoFs,
@@ -89,7 +91,9 @@ impl From<&FsError> for NfsStat3 {
             FsError::BadCookie => NfsStat3::BadCookie,
             FsError::NotSupported => NfsStat3::NotSupp,
             FsError::Io(_) | FsError::Corrupt { .. } => NfsStat3::Io,
-            FsError::Snapshot(_) | FsError::Format(_) | FsError::Resize(_) => NfsStat3::ServerFault,
+            FsError::Snapshot(_) | FsError::Format(_) | FsError::Resize(_) | FsError::QuotaConfig(_) => {
+                NfsStat3::ServerFault
+            }
         }
     }
 }

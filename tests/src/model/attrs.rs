@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::ops::stamp;
-use super::{Body, Model, Node, change, comparable, perm};
+use super::{Body, Model, NOBODY, Node, change, comparable, perm};
 use bytes::Bytes;
 use fsstore::{
     Attr, Change, Context, Done, FileId, FileKind, FsError, NAME_MAX, Result, STREAM_NAME_MAX,
@@ -117,7 +117,8 @@ impl Model {
             None => perm::need(cx, node, perm::W)?,
         }
         let (now, of_file) = (cx.now, node.attr);
-        let id = given.expect("the volume made a stream");
+        let (acl, qtree) = (node.acl.clone(), node.qtree);
+        let id = given.unwrap_or(NOBODY);
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let attr = comparable(Attr {
             id,
@@ -131,7 +132,12 @@ impl Model {
             btime: now,
             ..of_file
         });
-        let stream = Node { stream_of: Some(file), ..Node::new(attr, Body::File(Content::default()), file) };
+        let stream = Node {
+            stream_of: Some(file),
+            acl,
+            qtree,
+            ..Node::new(attr, Body::File(Content::default()), file)
+        };
         self.nodes.insert(id, Arc::new(stream));
         self.node_mut(file).streams.insert(name.clone(), id);
         self.changed_attrs(cx, file);
@@ -150,6 +156,7 @@ impl Model {
 
     /// Takes a file out, with its streams.
     pub(super) fn forget(&mut self, file: FileId) {
+        self.forget_quotas(file);
         if let Some(node) = self.nodes.remove(&file) {
             node.streams.values().for_each(|stream| drop(self.nodes.remove(stream)));
         }
@@ -159,8 +166,10 @@ impl Model {
     pub(super) fn share_rights(&mut self, file: FileId) {
         let Some(node) = self.nodes.get(&file).cloned() else { return };
         for stream in node.streams.values() {
-            let attr = &mut self.node_mut(*stream).attr;
+            let stream = self.node_mut(*stream);
+            let attr = &mut stream.attr;
             (attr.uid, attr.gid, attr.mode) = (node.attr.uid, node.attr.gid, node.attr.mode);
+            stream.acl.clone_from(&node.acl);
         }
     }
 }

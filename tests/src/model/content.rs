@@ -26,6 +26,16 @@ impl Content {
         self.len == 0
     }
 
+    /// Blocks that are no holes.
+    pub fn blocks(&self) -> u64 {
+        self.chunks.len() as u64
+    }
+
+    /// How many of the blocks from `first` to before `end` are holes.
+    pub fn holes(&self, first: u64, end: u64) -> u64 {
+        end - first - self.chunks.range(first..end).count() as u64
+    }
+
     /// Puts `data` at `offset`; what is skipped is a hole.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
         let mut done = 0;

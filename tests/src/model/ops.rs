@@ -2,11 +2,11 @@
 
 use super::perm::{W, X};
 use super::share::Clone;
-use super::{Body, Model, Node, change, comparable, content::Content, perm, regular};
+use super::{Body, Model, NOBODY, Node, acl, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
-    NAME_MAX, Op, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
+    Acl, Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
+    NAME_MAX, Op, ROOT, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +85,9 @@ impl Model {
             Op::RemoveXattr { file, name } => self.set_xattr(cx, *file, name, None, XattrHow::Replace),
             Op::MakeStream { file, name, guarded } => self.make_stream(cx, *file, name, *guarded, given),
             Op::RemoveStream { file, name } => self.remove_stream(cx, *file, name),
-            Op::SetAcl { .. } => unreachable!("no list is generated: tests of them are in the store's crate"),
+            Op::SetAcl { file, acl } => self.set_acl(cx, *file, acl.as_ref()),
+            Op::MakeQtree { name, attrs } => self.make_qtree(cx, name, attrs, given),
+            Op::SetQuota { target, limits } => self.set_quota(cx, *target, limits.as_ref()),
         }
     }
 
@@ -183,13 +185,34 @@ impl Model {
         if is_dir && parent.attr.nlink >= LINK_MAX {
             return Err(FsError::TooManyLinks);
         }
-        let id = given.unwrap_or(FileId::active(fsstore::InodeNum(u64::MAX), fsstore::Generation(0)));
+        let id = given.unwrap_or(NOBODY);
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
-        let attr = new_attr(cx, parent, id, &fresh);
-        self.nodes.insert(id, Arc::new(Node::new(attr, fresh.body, dir)));
+        let links = fresh.kind == FileKind::Symlink;
+        let inherited = parent.acl.as_ref().filter(|_| !links).and_then(|acl| acl::inherited(acl, is_dir));
+        let attr = new_attr(cx, parent, id, &fresh, inherited.as_ref());
+        let qtree = parent.qtree;
+        let node = Node { acl: inherited, qtree, ..Node::new(attr, fresh.body, dir) };
+        self.nodes.insert(id, Arc::new(node));
         self.entries_mut(dir).insert(name.clone(), id);
         let dir_change = self.touch_dir(cx, dir, i32::from(is_dir));
         Ok(self.done(Change { before: None, after: attr }, Some(dir_change)))
+    }
+
+    fn make_qtree(
+        &mut self,
+        cx: &Context,
+        name: &Bytes,
+        attrs: &SetAttrs,
+        given: Option<FileId>,
+    ) -> Result<Done> {
+        if cx.uid != 0 {
+            return Err(FsError::Perm);
+        }
+        let body = Body::Dir(BTreeMap::new());
+        let fresh = Fresh { kind: FileKind::Dir, attrs, rdev: (0, 0), body, size: 0 };
+        let done = self.make(cx, ROOT, name, fresh, given)?;
+        self.found_qtree(done.object.after.id);
+        Ok(done)
     }
 
     fn link(&mut self, cx: &Context, file: FileId, dir: FileId, name: &Bytes) -> Result<Done> {
@@ -200,6 +223,9 @@ impl Model {
         perm::need(cx, &self.nodes[&dir], W | X)?;
         if before.kind == FileKind::Dir || self.nodes[&file].stream_of.is_some() {
             return Err(FsError::Perm);
+        }
+        if self.nodes[&file].qtree != self.nodes[&dir].qtree {
+            return Err(FsError::CrossDevice);
         }
         if before.nlink >= LINK_MAX {
             return Err(FsError::TooManyLinks);
@@ -327,6 +353,11 @@ impl Model {
         // A target that is above the source is a directory with entries, whatever the rights say (Linux: lock_rename).
         if target.is_some_and(|target| self.is_within(from_dir, target)) {
             return Err(FsError::NotEmpty);
+        }
+        // CHOICE: a qtree is as a file system of its own: that comes before rights. The qtree itself stays in the root.
+        let stays = if self.is_qtree(moved) { from_dir == to_dir } else { source.qtree == into.qtree };
+        if !stays {
+            return Err(FsError::CrossDevice);
         }
         perm::may_delete(cx, &self.nodes[&from_dir], source)?;
         match target.map(|target| &self.nodes[&target]) {
@@ -457,9 +488,12 @@ impl Model {
     }
 }
 
-fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>) -> Attr {
+fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>, acl: Option<&Acl>) -> Attr {
+    let is_dir = fresh.kind == FileKind::Dir;
     // CHOICE: a mode that the caller leaves out is 0, as with knfsd.
-    let (gid, mode) = perm::inherit(cx, parent, fresh.kind, fresh.attrs.mode.unwrap_or(0) & 0o7777);
+    let mode = fresh.attrs.mode.unwrap_or(0) & 0o7777;
+    let mode = acl.map_or(mode, |acl| mode & !0o777 | acl::mode_of(acl, is_dir));
+    let (gid, mode) = perm::inherit(cx, parent, fresh.kind, mode);
     let mut attr = Attr {
         id,
         kind: fresh.kind,
@@ -528,6 +562,9 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
     }
     if chown && node.attr.kind != FileKind::Dir {
         node.attr.mode = without_privilege(node.attr.mode);
+    }
+    if let (Some(acl), Some(_)) = (&node.acl, attrs.mode) {
+        node.acl = Some(acl::after_chmod(acl, node.attr.mode, node.attr.kind == FileKind::Dir));
     }
     if let (Some(size), Body::File(content)) = (attrs.size, &mut node.body) {
         if size != content.len() {

@@ -1,7 +1,7 @@
 //! Who may do what, as Linux decides it (knfsd over ext4), with the exceptions that NFS servers make for owners.
 
-use super::{Body, Model, Node};
-use fsstore::{Access, Context, FileKind, FsError, Result};
+use super::{Body, Model, Node, acl};
+use fsstore::{Access, AceMask, Context, FileKind, FsError, Result};
 
 /// Read permission bit.
 pub const R: u32 = 4;
@@ -18,6 +18,9 @@ pub fn allowed(cx: &Context, node: &Node, want: u32) -> bool {
     if cx.uid == 0 {
         // Root may execute only what somebody may execute; it may search any directory.
         return want & X == 0 || node.attr.kind == FileKind::Dir || mode & 0o111 != 0;
+    }
+    if let Some(acl) = &node.acl {
+        return acl::allows(acl, cx, node, want);
     }
     let bits = if cx.uid == node.attr.uid {
         mode >> 6
@@ -42,7 +45,10 @@ pub fn need_or_owner(cx: &Context, node: &Node, want: u32) -> Result<()> {
 
 /// May the caller take `child`'s name out of `dir`? Linux's `may_delete`: rights first, then the sticky bit.
 pub fn may_delete(cx: &Context, dir: &Node, child: &Node) -> Result<()> {
-    need(cx, dir, W | X)?;
+    // RFC 8881 §6.2.1.3.2: with lists, either of the two is enough.
+    let by_list = |node: &Node, bit| node.acl.as_ref().is_some_and(|acl| acl::grants_to(acl, cx, node, bit));
+    let listed = by_list(child, AceMask::DELETE) || by_list(dir, AceMask::DELETE_CHILD);
+    need(cx, dir, if listed { X } else { W | X })?;
     let sticky = dir.attr.mode & STICKY != 0;
     if sticky && cx.uid != 0 && cx.uid != child.attr.uid && cx.uid != dir.attr.uid {
         return Err(FsError::Perm);

@@ -1,23 +1,41 @@
-//! `cargo xtask bench store`: a volume beside plain files on the same disk, in one run; and the same over NFS.
+//! `cargo xtask bench store`: a volume beside plain files and the bare device of the same disk, in one run; and the same
+//! volume over NFS.
+//!
+//! What belongs together is measured in a group, one after the other in each round, so that noise hits both sides alike.
 
+mod caller;
 mod memory;
 mod nfs;
 mod peers;
+mod raw;
+mod snapshots;
 mod stress;
 mod volume;
 
 use anyhow::{Context as _, Result};
-use ferry_tests::bench::{Better, Options, Row, report_with};
+use ferry_tests::bench::{Better, Kind, Options, Table};
 use nfs::Served;
 use peers::Peers;
+use raw::Raw;
 use std::path::Path;
 use std::time::Duration;
-use stress::{Latencies, Load};
 use volume::Bench;
 
 const FDATASYNC: &str = "data and metadata flushed before each acknowledgement";
 const AT_END: &str = "flushed once, at the end, in the time measured";
-const NONE: &str = "none; from the host's page cache";
+const NONE: &str = "none; from memory";
+
+const fn more(row: &'static str, unit: &'static str, durability: &'static str) -> Kind {
+    Kind { row, unit, better: Better::More, durability }
+}
+
+const SEQUENTIAL_WRITE: Kind = more("sequential write 1 MiB", "MB/s", AT_END);
+const SEQUENTIAL_WRITE_NFS: Kind = more("sequential write 1 MiB UNSTABLE + COMMIT over NFS", "MB/s", AT_END);
+const RANDOM_WRITE: Kind = more("random 4k durable, 32 in flight", "writes/s", FDATASYNC);
+const RANDOM_WRITE_NFS: Kind =
+    more("random 4k durable FILE_SYNC over NFS, 32 in flight", "writes/s", FDATASYNC);
+const SEQUENTIAL_READ: Kind = more("sequential read 1 MiB, cached", "MB/s", NONE);
+const SMALL_FILES: Kind = more("small files of 4k durable, 32 in flight", "files/s", FDATASYNC);
 
 /// How much is done in each round.
 #[derive(Clone, Copy)]
@@ -26,7 +44,50 @@ struct Size {
     sequential_bytes: u64,
     random_for: Duration,
     files: usize,
+    /// Files of the large volume whose snapshots are measured.
+    many_files: u64,
+    write_heavy_for: Duration,
 }
+
+const QUICK: Size = Size {
+    rounds: 3,
+    sequential_bytes: 256 << 20,
+    random_for: Duration::from_secs(2),
+    files: 5000,
+    many_files: 100_000,
+    write_heavy_for: Duration::from_secs(20),
+};
+
+const FULL: Size = Size {
+    rounds: 5,
+    sequential_bytes: 1 << 30,
+    random_for: Duration::from_secs(5),
+    files: 100_000,
+    many_files: 1_000_000,
+    write_heavy_for: Duration::from_secs(600),
+};
+
+/// Ferry and what it is measured beside, all in one directory.
+struct Sides<'a> {
+    size: Size,
+    bench: &'a Bench,
+    served: Served<'a>,
+    peers: Peers,
+    raw: Raw,
+}
+
+/// Rows that one round fills together.
+struct Group {
+    kinds: &'static [Kind],
+    round: fn(&Sides<'_>, &mut Table, usize) -> Result<()>,
+}
+
+const GROUPS: [Group; 4] = [
+    Group { kinds: &[SEQUENTIAL_WRITE, SEQUENTIAL_WRITE_NFS], round: sequential_write },
+    Group { kinds: &[RANDOM_WRITE, RANDOM_WRITE_NFS], round: random_write },
+    Group { kinds: &[SEQUENTIAL_READ], round: sequential_read },
+    Group { kinds: &[SMALL_FILES], round: small_files },
+];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,88 +97,88 @@ fn main() -> Result<()> {
         return memory::measured(of);
     }
     let options = Options::parse(arguments.into_iter())?;
-    let size = if options.quick {
-        Size { rounds: 3, sequential_bytes: 256 << 20, random_for: Duration::from_secs(2), files: 1000 }
-    } else {
-        Size { rounds: 7, sequential_bytes: 1 << 30, random_for: Duration::from_secs(5), files: 5000 }
-    };
+    let size = if options.quick { QUICK } else { FULL };
     // The build directory is on a real disk, which a temporary directory need not be.
     let here = std::env::current_exe()?;
     let here = here.parent().context("the program is in no directory")?;
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(here)?;
-    let mut rows = if options.minutes.is_some() { Vec::new() } else { measure(dir.path(), size)? };
-    if options.minutes.is_none() {
-        eprintln!("memory");
-        rows.extend(memory::rows(dir.path(), if options.quick { 100_000 } else { 1_000_000 })?);
+    let mut table = Table::default();
+    let groups: Vec<_> =
+        GROUPS.iter().filter(|group| group.kinds.iter().any(|kind| options.wants(kind.row))).collect();
+    if !groups.is_empty() {
+        in_rounds(dir.path(), size, &groups, &mut table)?;
     }
-    let seconds = options.minutes.map_or(if options.quick { 20 } else { 60 }, |minutes| minutes * 60);
-    let latencies = write_heavy(dir.path(), Duration::from_secs(seconds))?;
-    rows.extend(latencies.iter().filter(|of| of.has_enough()).map(Latencies::row));
-    let more: Vec<_> = latencies.iter().map(Latencies::json).collect();
-    report_with(&rows, &more, options.json.as_deref())
+    if snapshots::KINDS.iter().any(|kind| options.wants(kind.row)) {
+        snapshots::measure(dir.path(), size.many_files, &mut table)?;
+    }
+    if memory::KINDS.iter().any(|kind| options.wants(kind.row)) {
+        memory::measure(dir.path(), size.many_files, &mut table)?;
+    }
+    if stress::KINDS.iter().any(|kind| options.wants(kind.row)) {
+        let time = options.minutes.map_or(size.write_heavy_for, |minutes| Duration::from_secs(minutes * 60));
+        stress::measure(dir.path(), time, &mut table)?;
+    }
+    table.report(&options)
 }
 
-/// The run that records every latency, with its histograms.
-fn write_heavy(dir: &Path, time: Duration) -> Result<Vec<Latencies>> {
-    eprintln!("write-heavy run of {} s", time.as_secs());
-    let latencies = stress::run(dir, Load::of(time))?;
-    latencies.iter().for_each(|of| of.print(time));
-    println!();
-    Ok(latencies)
-}
-
-fn row(row: &str, peer: &str, unit: &'static str, durability: &'static str) -> Row {
-    let (row, peer) = (row.to_owned(), peer.to_owned());
-    Row { row, peer, unit, better: Better::More, ferry: Vec::new(), peers: Vec::new(), durability }
-}
-
-fn measure(dir: &Path, size: Size) -> Result<Vec<Row>> {
-    let peers = Peers::new(dir)?;
+fn in_rounds(dir: &Path, size: Size, groups: &[&Group], table: &mut Table) -> Result<()> {
     let bench = Bench::new(dir)?;
-    let served = Served::new(&bench)?;
-    let mut rows = [
-        row("sequential write 1 MiB", "dd conv=fsync", "MB/s", AT_END),
-        row("sequential write 1 MiB UNSTABLE + COMMIT over NFS", "dd conv=fsync", "MB/s", AT_END),
-        row("random 4k durable, 32 in flight", "one fdatasync per write", "writes/s", FDATASYNC),
-        row(
-            "random 4k durable FILE_SYNC over NFS, 32 in flight",
-            "one fdatasync per write",
-            "writes/s",
-            FDATASYNC,
-        ),
-        row("random 4k durable, 32 in flight", "plain file, 32 threads", "writes/s", FDATASYNC),
-        row("sequential read 1 MiB", "plain file", "MB/s", NONE),
-        row("small files of 4k durable, 32 in flight", "plain files, 32 threads", "files/s", FDATASYNC),
-    ];
+    let sides = Sides {
+        size,
+        bench: &bench,
+        served: Served::new(&bench)?,
+        peers: Peers::new(dir)?,
+        raw: Raw::new(dir, size.sequential_bytes)?,
+    };
     for round in 1..=size.rounds {
         eprintln!("round {round} of {}", size.rounds);
-        let ferry = bench.sequential_write(size.sequential_bytes)?;
-        let dd = peers.dd(size.sequential_bytes)?;
-        let nfs = served.sequential_write(size.sequential_bytes)?;
-        push(&mut rows[0], ferry, dd);
-        push(&mut rows[1], nfs, dd);
-
-        let ferry = bench.random_write(size.random_for)?;
-        let one = peers.random_write(1, size.random_for)?;
-        let nfs = served.random_write(size.random_for)?;
-        let many = peers.random_write(32, size.random_for)?;
-        push(&mut rows[2], ferry, one);
-        push(&mut rows[3], nfs, one);
-        push(&mut rows[4], ferry, many);
-
-        push(
-            &mut rows[5],
-            bench.sequential_read(size.sequential_bytes)?,
-            peers.sequential_read(size.sequential_bytes)?,
-        );
-        push(&mut rows[6], bench.small_files(round, size.files)?, peers.small_files(round, size.files)?);
+        for group in groups {
+            (group.round)(&sides, table, round)?;
+        }
     }
-    Ok(rows.to_vec())
+    Ok(())
 }
 
-fn push(row: &mut Row, ferry: f64, peer: f64) {
-    row.ferry.push(ferry);
-    row.peers.push(peer);
+fn sequential_write(sides: &Sides<'_>, table: &mut Table, _: usize) -> Result<()> {
+    let bytes = sides.size.sequential_bytes;
+    let ferry = sides.bench.sequential_write(bytes)?;
+    let dd = sides.peers.dd(bytes)?;
+    let nfs = sides.served.sequential_write(bytes)?;
+    table.push(&SEQUENTIAL_WRITE, "dd conv=fsync", ferry, dd);
+    if let Some(raw) = sides.raw.sequential_write()? {
+        table.push(&SEQUENTIAL_WRITE, "fio, O_DIRECT", ferry, raw);
+    }
+    table.push(&SEQUENTIAL_WRITE_NFS, "dd conv=fsync", nfs, dd);
+    Ok(())
+}
+
+fn random_write(sides: &Sides<'_>, table: &mut Table, _: usize) -> Result<()> {
+    let time = sides.size.random_for;
+    let ferry = sides.bench.random_write(time)?;
+    let one = sides.peers.random_write(1, time)?;
+    let nfs = sides.served.random_write(time)?;
+    let many = sides.peers.random_write(32, time)?;
+    table.push(&RANDOM_WRITE, "plain file, 32 threads", ferry, many);
+    table.push(&RANDOM_WRITE, "one fdatasync per write", ferry, one);
+    if let Some(raw) = sides.raw.random_write(time)? {
+        table.push(&RANDOM_WRITE, "fio, O_DIRECT and O_DSYNC", ferry, raw);
+    }
+    table.push(&RANDOM_WRITE_NFS, "one fdatasync per write", nfs, one);
+    Ok(())
+}
+
+fn sequential_read(sides: &Sides<'_>, table: &mut Table, _: usize) -> Result<()> {
+    let bytes = sides.size.sequential_bytes;
+    let ferry = sides.bench.sequential_read(bytes)?;
+    table.push(&SEQUENTIAL_READ, "plain file", ferry, sides.peers.sequential_read(bytes)?);
+    Ok(())
+}
+
+fn small_files(sides: &Sides<'_>, table: &mut Table, round: usize) -> Result<()> {
+    let ferry = sides.bench.small_files(round, sides.size.files)?;
+    let plain = sides.peers.small_files(round, sides.size.files)?;
+    table.push(&SMALL_FILES, "plain files, 32 threads", ferry, plain);
+    Ok(())
 }
 
 /// Megabytes in each second.

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use ferry_tests::bench::{Better, Row};
+use ferry_tests::bench::{Better, Kind, Table};
 use fsstore::{Context, CreateHow, FileDisk, FileId, Memory, Op, ROOT, SetAttrs, Volume, VolumeSpec};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,31 +22,32 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Clock ticks of `/proc/self/stat` in a second.
 const TICKS_PER_S: f64 = 100.0;
 
-/// Runs the measurements in `dir`; `files` are made for the first.
-pub(crate) fn rows(dir: &Path, files: u64) -> Result<Vec<Row>> {
-    let row = |row: String, peer: &str, unit, ferry, peer_value| Row {
-        row,
-        peer: peer.to_owned(),
-        unit,
-        better: Better::Less,
-        ferry: vec![ferry],
-        peers: vec![peer_value],
-        durability: "none",
-    };
-    let peak = |volume_gib: u64| -> Result<Row> {
-        let out = child(dir, &["files", &files.to_string(), &volume_gib.to_string()])?;
-        let limits = (CACHE_BYTES + DIRTY_BYTES) / MIB;
-        let name = format!("memory, peak while making {files} files in a volume of {volume_gib} GiB");
-        Ok(row(name, "limits of cache and changes", "MiB", number(&out, "peak_kib")? / 1024.0, limits as f64))
-    };
-    let mut rows = vec![peak(8)?, peak(64)?];
+const fn less(row: &'static str, unit: &'static str) -> Kind {
+    Kind { row, unit, better: Better::Less, durability: "none" }
+}
+
+/// What is measured here.
+pub(crate) const KINDS: [Kind; 4] = [
+    less("memory, peak while making many files in a volume of 8 GiB", "MiB"),
+    less("memory, peak while making many files in a volume of 64 GiB", "MiB"),
+    less("memory of one of 20 idle volumes", "KiB"),
+    less("processor time of 20 idle volumes in 10 s", "ms"),
+];
+
+/// Runs the measurements in `dir`; `files` are made for the first two.
+pub(crate) fn measure(dir: &Path, files: u64, table: &mut Table) -> Result<()> {
+    eprintln!("memory");
+    let limits = (CACHE_BYTES + DIRTY_BYTES) / MIB;
+    for (kind, volume_gib) in [(&KINDS[0], "8"), (&KINDS[1], "64")] {
+        let out = child(dir, &["files", &files.to_string(), volume_gib])?;
+        let peer = format!("limits of cache and changes, {files} files");
+        table.push(kind, &peer, number(&out, "peak_kib")? / 1024.0, limits as f64);
+    }
     child(dir, &["prepare"])?;
     let out = child(dir, &["idle"])?;
-    let name = format!("memory of one of {IDLE_VOLUMES} idle volumes");
-    rows.push(row(name, "1 MiB", "KiB", number(&out, "volume_kib")?, 1024.0));
-    let name = format!("processor time of {IDLE_VOLUMES} idle volumes in {} s", IDLE.as_secs());
-    rows.push(row(name, "a thousandth of a processor", "ms", number(&out, "cpu_ms")?, 10.0));
-    Ok(rows)
+    table.push(&KINDS[2], "1 MiB", number(&out, "volume_kib")?, 1024.0);
+    table.push(&KINDS[3], "a thousandth of a processor", number(&out, "cpu_ms")?, 10.0);
+    Ok(())
 }
 
 fn child(dir: &Path, arguments: &[&str]) -> Result<String> {

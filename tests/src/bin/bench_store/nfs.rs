@@ -1,6 +1,7 @@
 //! The same volume over NFS: a real server and a real client on loopback, in this process.
 
-use crate::peers::{RANDOM_BYTES, THREADS};
+use crate::caller::Caller;
+use crate::peers::THREADS;
 use crate::rate;
 use crate::volume::{Bench, RANDOM};
 use anyhow::Context as _;
@@ -14,9 +15,8 @@ use gateway::vserver::{
     ExportPolicies, ExportRule, MountedVolume, Namespace, POLICY_DEFAULT, Squash, VolumeId, Vserver,
     parse_client,
 };
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ pub(crate) struct Served<'a> {
     /// Apart from the server, as clients are.
     clients: Runtime,
     client: Client,
+    address: SocketAddr,
     root: NfsFh3,
     cancel: CancellationToken,
 }
@@ -55,7 +56,7 @@ impl<'a> Served<'a> {
             let root = client.mount("/").await?;
             anyhow::Ok((client, root))
         })?;
-        Ok(Served { bench, _server: server, clients, client, root, cancel })
+        Ok(Served { bench, _server: server, clients, client, address, root, cancel })
     }
 
     /// UNSTABLE writes of a MiB, then COMMIT: MB/s.
@@ -88,28 +89,8 @@ impl<'a> Served<'a> {
 
     /// FILE_SYNC writes of 4 KiB at random places: writes in each second.
     pub(crate) fn random_write(&self, time: Duration) -> Result<f64> {
-        self.clients.block_on(async {
-            let file = self.client.lookup(&self.root, RANDOM).await?.object;
-            let data = Bytes::from(vec![9; 4096]);
-            let count = Arc::new(AtomicU64::new(0));
-            let begun = Instant::now();
-            let mut tasks = JoinSet::new();
-            for seed in 0..THREADS {
-                let (client, file, data, count) =
-                    (self.client.clone(), file.clone(), data.clone(), count.clone());
-                tasks.spawn(async move {
-                    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-                    while begun.elapsed() < time {
-                        let offset = random.random_range(0..RANDOM_BYTES / 4096) * 4096;
-                        client.write(&file, offset, data.clone(), StableHow::FileSync).await?;
-                        count.fetch_add(1, Ordering::Relaxed);
-                    }
-                    anyhow::Ok(())
-                });
-            }
-            join(tasks).await?;
-            Ok(count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
-        })
+        let file = self.clients.block_on(self.client.lookup(&self.root, RANDOM))?.object;
+        Caller::connect(self.address, file, Options::default().credential())?.run(THREADS, time)
     }
 }
 

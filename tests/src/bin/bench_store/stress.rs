@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use ferry_tests::bench::{Better, Row};
+use ferry_tests::bench::{Better, Kind, Table};
 use fsstore::{
     Context, CreateHow, FileDisk, FileId, FsError, Op, ROOT, SetAttrs, Time, Tuning, Volume, VolumeSpec,
 };
@@ -31,8 +31,20 @@ const FILE_THREADS: u64 = 2;
 /// Files that a maker leaves before it removes its oldest.
 const FILES_KEPT: u64 = 5000;
 
-const KINDS: [&str; 4] =
+const NAMES: [&str; 4] =
     ["random 4k durable", "sequential 1 MiB + commit", "create + write 4k, durable", "remove, durable"];
+
+const fn p99(row: &'static str) -> Kind {
+    Kind { row, unit: "ms", better: Better::Less, durability: "data and metadata flushed before each counts" }
+}
+
+/// p99 of each, beside the most that it may be.
+pub(crate) const KINDS: [Kind; 4] = [
+    p99("write-heavy run, p99 of random 4k durable, 32 in flight"),
+    p99("write-heavy run, p99 of sequential 1 MiB + commit"),
+    p99("write-heavy run, p99 of create + write 4k, durable"),
+    p99("write-heavy run, p99 of remove, durable"),
+];
 
 /// How large the run is. The volume is several times the data, and freed blocks are used again all the time.
 #[derive(Clone, Copy)]
@@ -68,7 +80,7 @@ struct Worker<'a> {
 }
 
 fn empty() -> Result<Vec<Histogram<u64>>> {
-    Ok((0..KINDS.len()).map(|_| Histogram::new_with_bounds(1, 600_000_000, 3)).collect::<Result<_, _>>()?)
+    Ok((0..NAMES.len()).map(|_| Histogram::new_with_bounds(1, 600_000_000, 3)).collect::<Result<_, _>>()?)
 }
 
 /// The superuser, now.
@@ -136,6 +148,22 @@ impl Worker<'_> {
     }
 }
 
+/// Runs the load, prints its histograms, and fills in the rows.
+pub(crate) fn measure(dir: &Path, time: Duration, table: &mut Table) -> Result<()> {
+    eprintln!("write-heavy run of {} s", time.as_secs());
+    for (kind, latencies) in KINDS.iter().zip(run(dir, Load::of(time))?) {
+        latencies.print(time);
+        table.push_more(latencies.json());
+        // Fewer have no p99 that could be relied on.
+        if latencies.histogram.len() >= 1000 {
+            let peer = format!("{SPREAD_MAX} times its p50");
+            table.push(kind, &peer, latencies.at(0.99), latencies.at(0.5) * SPREAD_MAX);
+        }
+    }
+    println!();
+    Ok(())
+}
+
 /// Runs the load in a volume of its own in `dir`.
 pub(crate) fn run(dir: &Path, load: Load) -> Result<Vec<Latencies>> {
     let path = dir.join("write-heavy");
@@ -196,7 +224,7 @@ pub(crate) fn run(dir: &Path, load: Load) -> Result<Vec<Latencies>> {
     })?;
     drop(volume);
     std::fs::remove_file(&path)?;
-    Ok(KINDS.into_iter().zip(all).map(|(kind, histogram)| Latencies { kind, histogram }).collect())
+    Ok(NAMES.into_iter().zip(all).map(|(kind, histogram)| Latencies { kind, histogram }).collect())
 }
 
 fn fill(volume: &Volume, file: FileId, bytes: u64, data: &Bytes) -> Result<()> {
@@ -209,24 +237,6 @@ fn fill(volume: &Volume, file: FileId, bytes: u64, data: &Bytes) -> Result<()> {
 impl Latencies {
     fn at(&self, quantile: f64) -> f64 {
         self.histogram.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
-    /// Whether there are enough for a p99.
-    pub(crate) fn has_enough(&self) -> bool {
-        self.histogram.len() >= 1000
-    }
-
-    /// p99 beside the most that it may be.
-    pub(crate) fn row(&self) -> Row {
-        Row {
-            row: format!("write-heavy run, p99 of {}", self.kind),
-            peer: format!("{SPREAD_MAX} times its p50"),
-            unit: "ms",
-            better: Better::Less,
-            ferry: vec![self.at(0.99)],
-            peers: vec![self.at(0.5) * SPREAD_MAX],
-            durability: "durable when counted",
-        }
     }
 
     /// All of it, for programs.
