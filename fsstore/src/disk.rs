@@ -1,9 +1,11 @@
-//! What a volume needs of a disk. The real ones, a sparse file and a block device, are in `disk/`.
+//! What a volume needs of a disk. The real ones, a sparse file and a block device, and that of a clone, are
+//! in `disk/`.
 //!
 //! Offsets and lengths are whole blocks, except in the NVLOG, which writes whole blocks too.
 
 mod device;
 mod file;
+pub(crate) mod overlay;
 
 pub use device::NotBlank;
 pub use file::FileDisk;

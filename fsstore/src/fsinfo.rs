@@ -10,6 +10,7 @@ use crate::io::Io;
 use crate::layout::{FSINFO_BLOCKS, ImageRoot, Page, Reader, TreeRoot, Writer, checksum, zero_page};
 use crate::op::Time;
 use crate::resize::BLOCKS_MAX;
+use crate::snapshot::SnapshotMaker;
 use crate::tree::Tree;
 use uuid::Uuid;
 
@@ -50,9 +51,27 @@ pub(crate) struct FsInfo {
     pub(crate) next_snapshot: SnapshotId,
     /// Blocks that only snapshots hold.
     pub(crate) snapshot_only: u64,
+    /// Keys the hash that orders directories: the UUID of the volume that the directories were made in. A clone has
+    /// a UUID of its own and its parent's directories.
+    pub(crate) name_key: Uuid,
+    /// Set while blocks of this volume are in the file of another.
+    pub(crate) base: Option<CloneBase>,
     /// In the table, but not there: their source deleted them after the table was written, so a replica never got their
     /// blocks. The next table that is written is without them.
     pub(crate) gone: Vec<SnapshotId>,
+}
+
+/// What a clone has of its parent: the blocks of one snapshot, which stay in the parent's file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CloneBase {
+    /// UUID of the parent.
+    pub(crate) parent: Uuid,
+    /// The parent's snapshot.
+    pub(crate) snapshot: SnapshotId,
+    /// Block map of that snapshot: it says which blocks are the parent's, and is itself among them.
+    pub(crate) map: TreeRoot,
+    /// A split has durably copied the blocks below this number to the clone's own file.
+    pub(crate) copied: u64,
 }
 
 /// Blocks of each log half for a volume of `blocks`: a 32nd of it, 256 KiB to 64 MiB.
@@ -106,6 +125,14 @@ impl FsInfo {
         out.u32(self.table_len);
         out.u64(self.next_snapshot.0);
         out.u64(self.snapshot_only);
+        out.raw(self.name_key.as_bytes());
+        out.u8(u8::from(self.base.is_some()));
+        if let Some(base) = &self.base {
+            out.raw(base.parent.as_bytes());
+            out.u64(base.snapshot.0);
+            out.root(base.map);
+            out.u64(base.copied);
+        }
         out.u16(u16::try_from(self.gone.len()).unwrap_or(0));
         self.gone.iter().for_each(|id| out.u64(id.0));
         let mut page = zero_page();
@@ -153,7 +180,19 @@ impl FsInfo {
             table_len: input.u32(),
             next_snapshot: SnapshotId(input.u64()),
             snapshot_only: input.u64(),
+            name_key: Uuid::from_slice(input.raw(16)).unwrap_or_default(),
+            base: None,
             gone: Vec::new(),
+        };
+        info.base = match input.u8() {
+            0 => None,
+            1 => Some(CloneBase {
+                parent: Uuid::from_slice(input.raw(16)).unwrap_or_default(),
+                snapshot: SnapshotId(input.u64()),
+                map: input.root(),
+                copied: input.u64(),
+            }),
+            _ => return Err(bad("unknown kind of base")),
         };
         let gone = usize::from(input.u16());
         if gone > SNAPSHOTS_MAX {
@@ -169,6 +208,7 @@ impl FsInfo {
             // Numbers that count up are far from their ends.
             && [info.serial, info.log_seq, info.image.cp.0, info.image.lsn.0].iter().all(|n| *n < 1 << 62)
             && [info.image.next_ino.0, info.next_snapshot.0, info.image.allocated_total].iter().all(|n| *n < 1 << 62)
+            && info.base.is_none_or(|base| base.map.height <= map_height(BLOCKS_MAX))
             && info.image.used_blocks <= info.blocks
             && info.snapshot_only <= info.blocks;
         if sane { Ok(info) } else { Err(bad("impossible geometry")) }
@@ -206,6 +246,7 @@ pub(crate) struct SnapEntry {
     pub(crate) id: SnapshotId,
     pub(crate) name: String,
     pub(crate) created: Time,
+    pub(crate) maker: SnapshotMaker,
     pub(crate) image: ImageRoot,
     /// The table as it was written with this snapshot. In that very table it is still empty: a block can't
     /// hold its own checksum; a reader fills it in from fsinfo.
@@ -230,6 +271,7 @@ pub(crate) fn encode_table(entries: &[SnapEntry]) -> Vec<u8> {
         out.bytes(entry.name.as_bytes());
         out.i64(entry.created.secs);
         out.u32(entry.created.nanos);
+        out.u8(entry.maker.code());
         entry.image.encode(&mut out);
         out.root(entry.table);
         out.u32(entry.table_len);
@@ -269,11 +311,12 @@ pub(crate) fn decode_table(bytes: &[u8], table: TreeRoot, table_len: u32) -> Opt
         let id = SnapshotId(input.u64());
         let name = String::from_utf8_lossy(input.bytes()).into_owned();
         let created = Time { secs: input.i64(), nanos: input.u32() };
+        let maker = SnapshotMaker::from_code(input.u8())?;
         let image = ImageRoot::decode(&mut input);
         let own = (input.root(), input.u32());
         let (table, table_len) = if own.1 == 0 { (table, table_len) } else { own };
         let snapshot_only = input.u64();
-        let entry = SnapEntry { id, name, created, image, table, table_len, snapshot_only };
+        let entry = SnapEntry { id, name, created, maker, image, table, table_len, snapshot_only };
         entries.push(entry);
     }
     let ascending = entries.windows(2).all(|pair| pair[0].id < pair[1].id);

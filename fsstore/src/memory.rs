@@ -27,6 +27,20 @@ pub struct Memory {
     inner: Arc<Inner>,
 }
 
+/// What a volume runs with: made from a [`Tuning`](crate::Tuning), or from a [`Memory`] that it shares with others.
+#[derive(Clone, Debug)]
+pub struct Means {
+    pub(crate) memory: Memory,
+    pub(crate) threads: bool,
+}
+
+impl From<&Memory> for Means {
+    /// A part of the memory, and threads of its own.
+    fn from(memory: &Memory) -> Means {
+        Means { memory: memory.clone(), threads: true }
+    }
+}
+
 struct Inner {
     cache: Cache<Key, Item, Bytes>,
     dirty: AtomicU64,

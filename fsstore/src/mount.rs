@@ -1,17 +1,19 @@
 //! Making a volume, and mounting one: newest fsinfo, replay of the log, a fresh log.
 
 use crate::blockmap::{DiffRuns, map_height};
+use crate::clones;
 use crate::cp::{Committed, TableChange};
 use crate::directory::NameHash;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
 use crate::inodes::Inodes;
 use crate::io::Io;
 use crate::layout::{ImageRoot, TreeRoot};
-use crate::memory::Memory;
+use crate::memory::Means;
 use crate::nvlog::{self, Batch, Log};
 use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
@@ -54,18 +56,15 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
         table_len: 0,
         next_snapshot: SnapshotId(1),
         snapshot_only: 0,
+        name_key: spec.uuid,
+        base: None,
         gone: Vec::new(),
     })
 }
 
 /// Formats `disk` with an empty volume and mounts it.
-pub(crate) fn create(
-    disk: Arc<dyn Disk>,
-    spec: &VolumeSpec,
-    now: Time,
-    memory: Memory,
-    threads: bool,
-) -> Result<Shared> {
+pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, means: Means) -> Result<Shared> {
+    let Means { memory, threads } = means;
     let info = new_info(spec, Role::Volume)?;
     info.format_log(&*disk)?;
     let io = Arc::new(Io::within(disk, info.blocks, memory));
@@ -85,8 +84,9 @@ pub(crate) fn create(
     Ok(shared)
 }
 
-/// Mounts the volume on `disk`.
-pub(crate) fn open(disk: Arc<dyn Disk>, memory: Memory, threads: bool) -> Result<Shared> {
+/// Mounts the volume on `disk`; a clone over its parent, which is mounted.
+pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, means: Means) -> Result<Shared> {
+    let Means { memory, threads } = means;
     // A process that died may have left writes that the host has not made durable. What is about to be read must not
     // vanish once something is written that counts on it: both fsinfo blocks could be torn, or blocks that only
     // a vanishing image freed be overwritten.
@@ -95,6 +95,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, memory: Memory, threads: bool) -> Result
     if info.image.cp == CpNumber(0) {
         return Err(FsError::Format("a replica that has not received an image yet".to_owned()));
     }
+    let overlay = clones::over_volume(disk.clone(), &info, parent)?;
+    let disk = overlay.clone().map_or(disk, |overlay| overlay as Arc<dyn Disk>);
     let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
     let io = Arc::new(Io::within(disk, info.blocks, memory));
     let mut snaps = read_table(info.table, info.table_len, &io)?;
@@ -105,7 +107,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, memory: Memory, threads: bool) -> Result
     }
     info.role = Role::Volume;
     info.log_id = fresh_log_id();
-    let shared = assemble(io, info, map, snaps, threads)?;
+    let mut shared = assemble(io, info, map, snaps, threads)?;
+    if overlay.is_some() {
+        shared.clone_depth = parent.map_or(0, Shared::clone_depth) + 1;
+        shared.overlay = overlay;
+    }
     replay(&shared, &batches)?;
     // The old log is needed until this is durable; then its records are refused by their log id.
     let mut committed = shared.committed.lock();
@@ -131,7 +137,13 @@ pub(crate) fn only_in_snapshots(io: &Arc<Io>, snaps: &[SnapEntry], active: &Tree
     DiffRuns::new(io.clone(), &maps, std::slice::from_ref(active))?.count_blocks()
 }
 
-fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, threads: bool) -> Result<Shared> {
+pub(crate) fn assemble(
+    io: Arc<Io>,
+    info: FsInfo,
+    map: Tree,
+    snaps: Vec<SnapEntry>,
+    threads: bool,
+) -> Result<Shared> {
     let image = info.image;
     let mut maps = vec![map.clone()];
     for snap in &snaps {
@@ -154,7 +166,7 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, threads
         frozen_bytes: 0,
         accounted: 0,
         fault: None,
-        hash: NameHash::new(info.uuid),
+        hash: NameHash::new(info.name_key),
         generation_max: image.generation_max,
         generation_floor: image.generation_floor,
         sharing: !image.refs.ptr.is_hole(),
@@ -177,6 +189,9 @@ fn assemble(io: Arc<Io>, info: FsInfo, map: Tree, snaps: Vec<SnapEntry>, threads
         snapshot_only: AtomicU64::new(snapshot_only),
         pins: Arc::default(),
         snapshot_dir: SnapshotDirCell::default(),
+        overlay: None,
+        clone_depth: 0,
+        told_full: LastTold::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
     })

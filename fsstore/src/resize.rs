@@ -40,7 +40,10 @@ impl Shared {
 
     fn grow(&self, committed: &mut Committed, blocks: u64) -> Result<()> {
         // A host that refuses has changed nothing: the volume goes on as it is.
-        self.io.disk.set_len(blocks * BLOCK_SIZE_U64)?;
+        self.io.disk.set_len(blocks * BLOCK_SIZE_U64).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => FsError::Resize(format!("the host has no room: {error}")),
+            _ => error.into(),
+        })?;
         self.write_size(committed, blocks, true)?;
         self.io.blocks.store(blocks, Ordering::Relaxed);
         self.walloc.lock().grow(blocks);

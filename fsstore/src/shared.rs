@@ -6,8 +6,10 @@
 use crate::blockmap::map_blocks_max;
 use crate::cp::sharing::refs_blocks_max;
 use crate::cp::{Committed, TableChange};
+use crate::disk::overlay::Overlay;
 use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
+use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
@@ -45,6 +47,11 @@ pub(crate) struct Shared {
     pub(crate) snapshot_only: AtomicU64,
     pub(crate) pins: Pins,
     pub(crate) snapshot_dir: SnapshotDirCell,
+    /// The disk, where the volume is a clone.
+    pub(crate) overlay: Option<Arc<Overlay>>,
+    /// How many parents are behind it, when it was opened.
+    pub(crate) clone_depth: usize,
+    pub(crate) told_full: LastTold,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,

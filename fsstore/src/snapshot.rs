@@ -10,11 +10,47 @@ use crate::shared::{Pins, Shared};
 use crate::volume::{Snapshot, VbnRange};
 use std::sync::Arc;
 
+/// Who took a snapshot, and so who may let it go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SnapshotMaker {
+    /// Somebody who asked for it.
+    #[default]
+    Person,
+    /// A schedule, which lets it go when its time has come.
+    Schedule,
+    /// A migration.
+    Migration,
+    /// The making of a clone: what the clone began with. It stays until the clone is split from its parent.
+    Clone,
+}
+
+impl SnapshotMaker {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            SnapshotMaker::Person => 0,
+            SnapshotMaker::Schedule => 1,
+            SnapshotMaker::Migration => 2,
+            SnapshotMaker::Clone => 3,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => SnapshotMaker::Person,
+            1 => SnapshotMaker::Schedule,
+            2 => SnapshotMaker::Migration,
+            3 => SnapshotMaker::Clone,
+            _ => return None,
+        })
+    }
+}
+
 pub(crate) fn view(entry: &SnapEntry) -> Snapshot {
     Snapshot {
         id: entry.id,
         name: entry.name.clone(),
         created: entry.created,
+        maker: entry.maker,
         cp: entry.image.cp,
         root_sum: entry.image.sum(),
     }
@@ -75,7 +111,12 @@ impl Shared {
         snaps.iter().find(|snap| snap.id == id).cloned().ok_or(FsError::Snapshot("no such snapshot"))
     }
 
-    pub(crate) fn snapshot_create(&self, name: &str, created: Time) -> Result<Snapshot> {
+    pub(crate) fn snapshot_create(
+        &self,
+        name: &str,
+        created: Time,
+        maker: SnapshotMaker,
+    ) -> Result<Snapshot> {
         if name.is_empty()
             || name.len() > NAME_MAX
             || name.contains(['/', '\0'])
@@ -93,20 +134,22 @@ impl Shared {
         }
         // The table grows by a block or two; what is kept back for deletes covers that.
         self.need_space(&self.state.read(), 16, true)?;
-        self.checkpoint(&mut committed, &TableChange::Add { name: name.to_owned(), created })?;
+        self.checkpoint(&mut committed, &TableChange::Add { name: name.to_owned(), created, maker })?;
         committed.snaps.last().map(view).ok_or(FsError::Snapshot("no such snapshot"))
     }
 
     pub(crate) fn snapshot_delete(&self, id: SnapshotId) -> Result<()> {
         let mut committed = self.committed.lock();
-        if !committed.snaps.iter().any(|snap| snap.id == id) {
-            return Err(FsError::Snapshot("no such snapshot"));
+        let entry = committed.snaps.iter().find(|snap| snap.id == id);
+        let entry = entry.ok_or(FsError::Snapshot("no such snapshot"))?;
+        if entry.maker == SnapshotMaker::Clone && committed.info.base.is_some() {
+            return Err(FsError::Snapshot("this clone needs it until it is split from its parent"));
         }
         // Held through the CP, so that no transfer begins meanwhile.
         let pins = self.pins.clone();
         let pins = pins.lock();
         if pins.contains_key(&id) {
-            return Err(FsError::Snapshot("in use by a transfer"));
+            return Err(FsError::Snapshot("in use by a transfer or a clone"));
         }
         self.checkpoint(&mut committed, &TableChange::Delete(id)).map(drop)
     }
@@ -146,6 +189,8 @@ impl Shared {
             next_snapshot: SnapshotId(entry.id.0 + 1),
             snapshot_only: entry.snapshot_only,
             gone,
+            // The replica has all blocks itself.
+            base: None,
             ..committed.info.clone()
         };
         Ok(info.encode().to_vec())

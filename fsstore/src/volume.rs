@@ -2,13 +2,14 @@
 
 use crate::changes::PathChange;
 use crate::check::{self, ScrubCursor, ScrubStep};
+use crate::clones::{self, CloneOrigin, SplitStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
 use crate::inode::Inode;
 use crate::layout::checksum;
-use crate::memory::Memory;
+use crate::memory::{Means, Memory};
 use crate::mount;
 use crate::nvlog::Log;
 use crate::op::{Context, Done, Op, StatFs, Time};
@@ -16,7 +17,7 @@ use crate::ops::{self, Direct};
 use crate::record::Record;
 use crate::shared::Shared;
 use crate::snapdir::{SNAPSHOT_DIR, SnapshotDir};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotMaker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -40,7 +41,7 @@ pub struct VolumeSpec {
 /// Smallest volume, in bytes.
 pub const VOLUME_BYTES_MIN: u64 = 4 << 20;
 
-/// How a volume is to run.
+/// How a volume is to run that has memory of its own; a [`Memory`] stands in for it where volumes share one.
 #[derive(Clone, Debug)]
 pub struct Tuning {
     /// Most bytes of clean blocks and inodes kept in memory.
@@ -59,10 +60,10 @@ impl Default for Tuning {
     }
 }
 
-impl Tuning {
+impl From<Tuning> for Means {
     /// Memory of its own.
-    fn memory(&self) -> Memory {
-        Memory::new(self.cache_bytes, self.dirty_bytes)
+    fn from(tuning: Tuning) -> Means {
+        Means { memory: Memory::new(tuning.cache_bytes, tuning.dirty_bytes), threads: tuning.threads }
     }
 }
 
@@ -75,6 +76,8 @@ pub struct Snapshot {
     pub name: String,
     /// When it was taken.
     pub created: Time,
+    /// Who took it.
+    pub maker: SnapshotMaker,
     /// The consistency point that it keeps.
     pub cp: CpNumber,
     /// Checksum of its root: two volumes with equal roots hold the same blocks.
@@ -128,37 +131,62 @@ impl Volume {
     ///
     /// # Errors
     /// The disk's, and [`FsError::Format`] for a size that is too small.
-    pub fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::create(disk, spec, now, tuning.memory(), tuning.threads)?))
-    }
-
-    /// As [`Volume::create`], with threads and a part of `memory`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn create_within(
+    pub fn create(
         disk: Arc<dyn Disk>,
         spec: &VolumeSpec,
         now: Time,
-        memory: &Memory,
+        means: impl Into<Means>,
     ) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::create(disk, spec, now, memory.clone(), true)?))
+        Ok(Self::start(mount::create(disk, spec, now, means.into())?))
     }
 
     /// Mounts the volume on `disk`, replaying its log.
     ///
     /// # Errors
     /// [`FsError::Format`] for what is no volume, [`FsError::Corrupt`] for a damaged one, and the disk's.
-    pub fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, tuning.memory(), tuning.threads)?))
+    pub fn open(disk: Arc<dyn Disk>, means: impl Into<Means>) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, None, means.into())?))
     }
 
-    /// As [`Volume::open`], with threads and a part of `memory`.
+    /// Makes `disk`, as long as `parent`, a writable clone of a snapshot of `parent` with the identity `uuid`, and mounts
+    /// it. It shares the snapshot's blocks: none is copied, and the cost does not grow with the volume. As long as it is
+    /// mounted, the parent's snapshot can't be deleted; its owner sees to it that it stays there meanwhile.
     ///
     /// # Errors
-    /// As there.
-    pub fn open_within(disk: Arc<dyn Disk>, memory: &Memory) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, memory.clone(), true)?))
+    /// [`FsError::Snapshot`] if there is none, or the parent is the last of too many clones; the disk's.
+    pub fn create_clone(
+        disk: Arc<dyn Disk>,
+        uuid: Uuid,
+        parent: &Volume,
+        snapshot: SnapshotId,
+        means: impl Into<Means>,
+    ) -> Result<Arc<Volume>> {
+        Ok(Self::start(clones::create(disk, uuid, &parent.shared, snapshot, means.into())?))
+    }
+
+    /// Mounts the clone on `disk` over its parent; a volume that needs no parent (any more) too.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; [`FsError::Format`] for another parent than that of the clone, [`FsError::Snapshot`] if it has
+    /// lost the snapshot.
+    pub fn open_clone(disk: Arc<dyn Disk>, parent: &Volume, means: impl Into<Means>) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, Some(&parent.shared), means.into())?))
+    }
+
+    /// Where this volume comes from, as long as it has blocks in the file of another.
+    pub fn origin(&self) -> Option<CloneOrigin> {
+        self.shared.origin()
+    }
+
+    /// One step of giving a clone blocks of its own: copies about `budget_blocks` (at least 1), durable when it returns.
+    /// Operations go on meanwhile; after a crash the next step goes on from the last. The step that says `done` has let
+    /// the parent go, and the snapshot [`CLONE_BASE`](crate::CLONE_BASE) with it; where that one is being read, it fails
+    /// and can be repeated.
+    ///
+    /// # Errors
+    /// The disks', [`FsError::ReadOnly`], [`FsError::Snapshot`] for a base in use.
+    pub fn split_step(&self, budget_blocks: u64) -> Result<SplitStep> {
+        self.shared.split_step(budget_blocks)
     }
 
     fn start(shared: Shared) -> Arc<Volume> {
@@ -249,7 +277,7 @@ impl Volume {
             let generation = self.shared.state.read().generation;
             self.shared.checkpoint_past(generation)?;
         }
-        match self.try_execute(cx, &op) {
+        let outcome = match self.try_execute(cx, &op) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
                 let generation = self.shared.state.read().generation;
@@ -257,7 +285,11 @@ impl Volume {
                 self.try_execute(cx, &op)
             }
             outcome => outcome,
+        };
+        if outcome == Err(FsError::NoSpace) {
+            self.shared.tell_full(cx.now);
         }
+        outcome
     }
 
     fn try_execute(&self, cx: &Context, op: &Op) -> Result<Done> {
@@ -431,7 +463,15 @@ impl Volume {
     /// # Errors
     /// [`FsError::Snapshot`] for a bad or taken name or the 256th, [`FsError::NoSpace`], and the disk's.
     pub fn snapshot_create(&self, name: &str, now: Time) -> Result<Snapshot> {
-        self.shared.snapshot_create(name, now)
+        self.snapshot_create_by(name, now, SnapshotMaker::Person)
+    }
+
+    /// The same, noting durably who takes it.
+    ///
+    /// # Errors
+    /// As [`Volume::snapshot_create`].
+    pub fn snapshot_create_by(&self, name: &str, now: Time, maker: SnapshotMaker) -> Result<Snapshot> {
+        self.shared.snapshot_create(name, now, maker)
     }
 
     /// Lets a snapshot go; blocks that only it held become free.

@@ -16,7 +16,8 @@ use crate::access::{R, STICKY, W, need};
 use crate::acl::Acl;
 use crate::directory;
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE_U64, Cookie, Fbn, FileId, InodeNum};
+use crate::fsinfo::SnapEntry;
+use crate::ids::{BLOCK_SIZE_U64, Cookie, Fbn, FileId, InodeNum, SnapshotId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{ATTRS_MAX, Attr, Context, FileKind, NAME_MAX, STREAM_NAME_MAX};
@@ -190,7 +191,58 @@ fn value_of(inode: &Inode, io: &Io) -> Result<Bytes> {
     Ok(out.freeze())
 }
 
+/// A file of a snapshot with its hidden directory.
+struct Kept {
+    snapshot: SnapEntry,
+    file: Inode,
+    dir: Option<Inode>,
+}
+
+impl Kept {
+    fn find(&self, volume: &Volume, entry: &[u8]) -> Result<Option<Inode>> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let hash = volume.shared.state.read().hash;
+        let target = directory::lookup(dir, &volume.shared.io, hash, entry)?;
+        target.map_or(Ok(None), |target| self.snapshot.inode(&volume.shared.io, target.file.ino))
+    }
+
+    fn entries(&self, io: &Io) -> Result<Vec<(Bytes, FileId)>> {
+        if self.file.hidden != Hidden::No {
+            return Err(FsError::Invalid);
+        }
+        let mut entries = Vec::new();
+        if let Some(dir) = &self.dir {
+            directory::scan(dir, io, Cookie(0), &mut |entry| {
+                entries.push((Bytes::copy_from_slice(entry.name), entry.file.within(self.snapshot.id)));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(entries)
+    }
+}
+
 impl Volume {
+    /// Looks at the attributes and streams of a file as a snapshot has them.
+    fn in_snapshot<R>(&self, file: FileId, look: impl FnOnce(&Kept) -> Result<R>) -> Result<R> {
+        let shared = &self.shared;
+        let inode = shared.snapshot_inode(file)?;
+        // The list of snapshots has neither.
+        let snapshot = shared.snap(file.snapshot).map_err(|_| FsError::NotFound)?;
+        let found = match inode.attrs {
+            InodeNum(0) => Ok(None),
+            attrs => snapshot.inode(&shared.io, attrs),
+        };
+        let outcome = found.and_then(|dir| {
+            let dir = dir.filter(|dir| dir.hidden == Hidden::AttrDir && dir.parent == file.ino);
+            if dir.is_none() && inode.attrs != InodeNum(0) {
+                return Err(FsError::Corrupt { ino: file.ino, vbn: crate::ids::Vbn(0) });
+            }
+            look(&Kept { snapshot, file: inode, dir })
+        });
+        // A deleted snapshot's blocks are soon something else.
+        if shared.snap(file.snapshot).is_err() { Err(FsError::Stale) } else { outcome }
+    }
+
     /// The value of an extended attribute (getxattr(2)); the name with its namespace.
     ///
     /// # Errors
@@ -199,6 +251,12 @@ impl Volume {
     pub fn xattr(&self, cx: &Context, file: FileId, name: &[u8]) -> Result<Bytes> {
         let entry = xattr_entry(name)?;
         let io = &*self.shared.io;
+        if file.snapshot != SnapshotId::ACTIVE {
+            return self.in_snapshot(file, |kept| {
+                check_xattr(cx, &kept.file, &entry, false)?;
+                value_of(&kept.find(self, &entry)?.ok_or(FsError::NotFound)?, io)
+            });
+        }
         let mut st = self.shared.state.write();
         let inode = st.file(io, file)?;
         check_xattr(cx, &inode, &entry, false)?;
@@ -219,6 +277,9 @@ impl Volume {
     }
 
     fn attr_list(&self, file: FileId) -> Result<Vec<(Bytes, FileId)>> {
+        if file.snapshot != SnapshotId::ACTIVE {
+            return self.in_snapshot(file, |kept| kept.entries(&self.shared.io));
+        }
         let mut st = self.shared.state.write();
         let inode = st.file(&self.shared.io, file)?;
         if inode.hidden != Hidden::No {
@@ -246,6 +307,13 @@ impl Volume {
     pub fn stream(&self, file: FileId, name: &[u8]) -> Result<Attr> {
         let entry = stream_entry(name)?;
         let io = &*self.shared.io;
+        if file.snapshot != SnapshotId::ACTIVE {
+            return self.in_snapshot(file, |kept| {
+                check_has_streams(&kept.file)?;
+                let found = kept.find(self, &entry)?.ok_or(FsError::NotFound)?;
+                Ok(found.with_rights_of(&kept.file).attr())
+            });
+        }
         let mut st = self.shared.state.write();
         let inode = st.file(io, file)?;
         check_has_streams(&inode)?;

@@ -116,7 +116,7 @@ fn changes_keep_to_their_limit_before_a_slow_disk() {
     let disk = Valve::new(&dir, 256 * MIB);
     let limit = 4 * MIB;
     let memory = Memory::new(2 * MIB, limit);
-    let volume = Volume::create_within(disk.clone(), &spec(256), root().now, &memory).unwrap();
+    let volume = Volume::create(disk.clone(), &spec(256), root().now, &memory).unwrap();
     let file = create(&volume, ROOT, "file".to_owned()).unwrap();
     disk.set(|state| state.allowed = Some(0));
     let (blocks, writers) = (4096, 4);
@@ -157,7 +157,7 @@ fn new_files_keep_to_the_limit_too() {
     let disk = Valve::new(&dir, 256 * MIB);
     let limit = 2 * MIB;
     let memory = Memory::new(MIB, limit);
-    let volume = Volume::create_within(disk.clone(), &spec(256), root().now, &memory).unwrap();
+    let volume = Volume::create(disk.clone(), &spec(256), root().now, &memory).unwrap();
     let mut peak = 0;
     let ids: Vec<_> = (0..6000)
         .map(|number| {
@@ -179,7 +179,7 @@ fn who_waits_learns_that_the_consistency_point_failed() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Valve::new(&dir, 256 * MIB);
     let memory = Memory::new(2 * MIB, MIB);
-    let volume = Volume::create_within(disk.clone(), &spec(256), root().now, &memory).unwrap();
+    let volume = Volume::create(disk.clone(), &spec(256), root().now, &memory).unwrap();
     let file = create(&volume, ROOT, "file".to_owned()).unwrap();
     disk.set(|state| state.allowed = Some(0));
     thread::scope(|scope| {
@@ -204,7 +204,7 @@ fn a_volume_gets_memory_that_an_idle_neighbour_holds() {
     // Each a little, so that none starts a CP of its own.
     for number in 0..12 {
         let disk = Arc::new(FileDisk::create(&dir.path().join(format!("{number}")), 64 * MIB).unwrap());
-        let volume = Volume::create_within(disk, &spec(64), root().now, &memory).unwrap();
+        let volume = Volume::create(disk, &spec(64), root().now, &memory).unwrap();
         let file = create(&volume, ROOT, "file".to_owned()).unwrap();
         (0..100).for_each(|number| write(&volume, file, number).unwrap());
         volumes.push((volume, file));
@@ -245,7 +245,7 @@ fn an_idle_volume_sleeps() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Valve::new(&dir, 256 * MIB);
     let memory = Memory::new(2 * MIB, 4 * MIB);
-    let volume = Volume::create_within(disk.clone(), &spec(256), root().now, &memory).unwrap();
+    let volume = Volume::create(disk.clone(), &spec(256), root().now, &memory).unwrap();
     let file = create(&volume, ROOT, "file".to_owned()).unwrap();
     write(&volume, file, 1).unwrap();
     let cp = volume.consistency_point().unwrap();

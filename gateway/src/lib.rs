@@ -16,6 +16,7 @@ pub mod nfs3;
 pub mod peers;
 pub mod portmap;
 pub mod rpc;
+pub mod schedule;
 pub mod store;
 pub mod vserver;
 pub mod xdr;

@@ -78,3 +78,91 @@ fn a_volume_file_is_judged_by_exit_status_and_words() {
     assert!(status == 2 && error.contains("No such file"), "{status} {error}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+fn put(volume: &Volume, name: &'static str, data: &'static [u8]) {
+    let cx = Context::root(Time { secs: 2, nanos: 0 });
+    let how = CreateHow::Unchecked(SetAttrs::default());
+    let file = volume.execute(&cx, Op::Create { dir: ROOT, name: name.into(), how }).unwrap().object.after.id;
+    let done = volume.execute(&cx, Op::Write { file, offset: 0, data: data.into() }).unwrap();
+    volume.wait_durable(done.lsn).unwrap();
+}
+
+fn first_byte(volume: &Volume, name: &str) -> Option<u8> {
+    let cx = Context::root(Time { secs: 3, nanos: 0 });
+    let file = volume.lookup(&cx, ROOT, name.as_bytes()).ok()?.id;
+    volume.read(&cx, file, 0, 1).unwrap().data.first().copied()
+}
+
+/// A log that is damaged in its middle keeps the volume from being mounted, until somebody gives up what is behind.
+#[test]
+fn a_damaged_log_is_cut_off_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v.vol");
+    let file = path.to_str().unwrap();
+    let volume = make(&path);
+    volume.consistency_point().unwrap();
+    put(&volume, "one", b"the first, which stays");
+    put(&volume, "two", b"the second, which is damaged");
+    put(&volume, "three", b"the third, which says that the second was durable");
+    // As in a crash: the operations are in the log alone.
+    drop(volume);
+    let (status, out, _) = ferry(&[file]);
+    assert!(status == 0 && out.contains("6 operations in the log"), "{out}");
+    let (status, out, _) = ferry(&[file, "--cut-log"]);
+    assert!(status == 0 && out.contains("nothing was cut off"), "{out}");
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    let needle = b"the second, which";
+    let places: Vec<usize> = bytes
+        .windows(needle.len())
+        .enumerate()
+        .filter(|(_, found)| found == needle)
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(places.len(), 1, "in the log, and nowhere else");
+    bytes[places[0]] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (status, out, _) = ferry(&[file]);
+    assert!(status == 1 && out.contains("log:") && out.contains("--cut-log gives up"), "{status} {out}");
+    let opened = Volume::open(Arc::new(FileDisk::open(&path).unwrap()), Tuning::default());
+    assert!(opened.is_err(), "mounted with a damaged log");
+
+    let (status, out, error) = ferry(&[file, "--cut-log"]);
+    assert!(status == 0 && out.contains("batches of operations are lost"), "{status} {out}{error}");
+    let (status, out, _) = ferry(&[file, "--cut-log"]);
+    assert!(status == 0 && out.contains("nothing was cut off"), "{out}");
+    let volume = Volume::open(Arc::new(FileDisk::open(&path).unwrap()), Tuning::default()).unwrap();
+    assert_eq!((first_byte(&volume, "one"), first_byte(&volume, "three")), (Some(b't'), None));
+}
+
+/// A clone is checked over its parent's file, which has to be the right one.
+#[test]
+fn a_clone_is_checked_with_its_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let [parent, clone, other] = ["parent", "clone", "other"].map(|name| dir.path().join(name));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let volume = make(&parent);
+    let snapshot = volume.snapshots()[0].id;
+    let disk = Arc::new(FileDisk::create(&clone, BYTES).unwrap());
+    let cloned =
+        Volume::create_clone(disk, uuid::Uuid::from_u128(4), &volume, snapshot, Tuning::default()).unwrap();
+    put(&cloned, "one", b"of the clone");
+    cloned.close().unwrap();
+    drop(cloned);
+    volume.close().unwrap();
+    drop(volume);
+    make(&other).close().unwrap();
+    std::fs::write(&other, std::fs::read(&clone).unwrap()).unwrap();
+
+    let (status, _, error) = ferry(&[&text(&clone)]);
+    assert!(
+        status == 2 && error.contains("clone of volume") && error.contains("--parent"),
+        "{status} {error}"
+    );
+    let (status, out, error) = ferry(&[&text(&clone), "--parent", &text(&parent)]);
+    assert!(status == 0 && out.contains("clean"), "{status} {out}{error}");
+    let (status, _, error) = ferry(&[&text(&clone), "--parent", &text(&other)]);
+    assert!(status == 2 && error.contains("the parent given is volume"), "{status} {error}");
+    let (status, _, error) = ferry(&[&text(&clone), "--parent", &text(&parent), "--rebuild-maps"]);
+    assert!(status == 2 && error.contains("split it first"), "{status} {error}");
+}

@@ -5,7 +5,7 @@ use crate::machine::{RoundDone, VolumeDone};
 use crate::model::Mark;
 use crate::ports::SourceVolume;
 use crate::protocol::{self, BLOCKS_HEADER, BLOCKS_MAX, Begin, Frame, ProtocolError};
-use fsstore::{BLOCK_SIZE, BLOCK_SIZE_U64, FsError, Snapshot, SnapshotId, Time, Vbn, Volume};
+use fsstore::{BLOCK_SIZE, BLOCK_SIZE_U64, FsError, Snapshot, SnapshotId, SnapshotMaker, Time, Vbn, Volume};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ fn take_snapshot(volume: &Volume, name: &str, last: bool, now: Time) -> Result<S
         }
         return Ok(found);
     }
-    Ok(volume.snapshot_create(name, now)?)
+    Ok(volume.snapshot_create_by(name, now, SnapshotMaker::Migration)?)
 }
 
 async fn send_volume<S>(

@@ -10,11 +10,12 @@
 mod check;
 mod shape;
 
+use crate::cloned::Parent;
 use crate::model::Model;
 use crate::pair::Pair;
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::verify::Wrong;
+use crate::verify::{Wrong, verify};
 use fsstore::{Snapshot, SnapshotId};
 use rand::RngExt;
 use shape::Shape;
@@ -62,6 +63,8 @@ pub struct Run {
     sizes: Vec<(usize, usize, u64)>,
     shape: Shape,
     seed: u64,
+    /// What the volume stands over, if it is a clone, as the run has left it.
+    parent: Option<Parent>,
 }
 
 /// How thoroughly to look.
@@ -90,6 +93,34 @@ impl Run {
     pub fn new(seed: u64, effort: Effort) -> Result<Run, Wrong> {
         let shape = Shape::of(seed);
         let mut pair = shape.begin(seed)?;
+        let mut run = Run::of(&pair, shape, seed)?;
+        run.steps(&mut pair, effort.steps)?;
+        Ok(run)
+    }
+
+    /// Performs a run on a clone, whose parent is changed and the clone split meanwhile.
+    ///
+    /// # Errors
+    /// The answers of one of the two differ from its model's.
+    pub fn of_clone(seed: u64, effort: Effort) -> Result<Run, Wrong> {
+        let shape = Shape::of(seed);
+        let (mut parent, mut pair) = shape.begin_clone(seed)?;
+        let mut run = Run::of(&pair, shape, seed)?;
+        for step in 0..effort.steps {
+            run.step(&mut pair).map_err(|wrong| format!("step {step}: {wrong}"))?;
+            parent.step().map_err(|wrong| format!("step {step} of the parent: {wrong}"))?;
+            // Some of the runs end in a volume of its own.
+            if pair.random.chance(8) {
+                pair.split(1 + seed % 7)?;
+            }
+        }
+        parent.volume.consistency_point().map_err(|e| format!("the parent: {e}"))?;
+        verify(&parent.volume, &parent.model).map_err(|wrong| format!("the parent: {wrong}"))?;
+        run.parent = Some(parent.as_parent());
+        Ok(run)
+    }
+
+    fn of(pair: &Pair, shape: Shape, seed: u64) -> Result<Run, Wrong> {
         pair.volume.flush_log().map_err(|e| e.to_string())?;
         pair.disk.settle();
         let mut run = Run {
@@ -102,12 +133,12 @@ impl Run {
             sizes: vec![(0, 0, pair.volume.size_bytes())],
             shape,
             seed,
+            parent: pair.parent.clone(),
         };
         for (snapshot, model) in pair.snapshots.clone() {
             run.begun.push((0, snapshot.id));
             run.snapshots.push(Kept { snapshot, model, created: 0, delete_begun: None });
         }
-        run.steps(&mut pair, effort.steps)?;
         Ok(run)
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here is part of a node; no other crate may depend on this one.
 
 pub mod bench;
+pub mod cloned;
 pub mod crash;
 pub mod faulty_move;
 pub mod ferry;

@@ -1,5 +1,6 @@
 //! A volume and its model side by side: every step runs on both and compares the answers.
 
+use crate::cloned::{Parent, open_over, taken};
 use crate::model::Model;
 use crate::random::Random;
 use crate::replicate;
@@ -41,6 +42,8 @@ pub struct Pair {
     pub snapshots: Vec<(Snapshot, Model)>,
     /// Whether the volume may say that it is full. The model never is.
     pub may_fill: bool,
+    /// What the volume stands over, if it is a clone.
+    pub parent: Option<Parent>,
     bytes: u64,
     listings: Vec<Listing>,
     last: String,
@@ -67,7 +70,8 @@ impl Pair {
     pub fn resume(disk: Arc<SimDisk>, volume: Arc<Volume>, model: Model, random: Random, bytes: u64) -> Pair {
         let (listings, snapshots) = (Vec::new(), Vec::new());
         // Snapshots that are there already have lower numbers in their names.
-        let taken = volume.snapshots().iter().filter_map(|s| s.name.strip_prefix('s')?.parse().ok()).max();
+        let names =
+            volume.snapshots().into_iter().filter_map(|s| s.name.strip_prefix('s')?.parse().ok()).max();
         Pair {
             disk,
             volume,
@@ -75,10 +79,11 @@ impl Pair {
             random,
             snapshots,
             may_fill: false,
+            parent: None,
             bytes,
             listings,
             last: String::new(),
-            names: taken.unwrap_or(0),
+            names: names.unwrap_or(0),
         }
     }
 
@@ -244,11 +249,11 @@ impl Pair {
         // The old volume may not touch the new one's disk.
         let (lsn, size) = (self.volume.last_lsn(), self.volume.size_bytes());
         self.disk = SimDisk::from_image(image, self.bytes);
-        self.volume = open(self.disk.clone())?;
+        self.volume = open_over(self.disk.clone(), self.parent.as_ref())?;
         same!(self.volume.last_lsn(), lsn, "newest operation after opening");
         same!(self.volume.size_bytes(), size, "size after opening");
         let snapshots: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
-        same!(self.volume.snapshots(), snapshots, "snapshots after opening");
+        same!(taken(&self.volume), snapshots, "snapshots after opening");
         verify(&self.volume, &self.model)?;
         self.verify_snapshots()
     }
@@ -270,7 +275,7 @@ impl Pair {
         same!(matches!(again, Err(FsError::Snapshot(_))), true, "a second snapshot of one name");
         self.snapshots.push((snapshot, self.model.clone()));
         let all: Vec<_> = self.snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
-        same!(self.volume.snapshots(), all, "snapshots");
+        same!(taken(&self.volume), all, "snapshots");
         Ok(())
     }
 
@@ -325,7 +330,7 @@ impl Pair {
 
 /// Opens a volume as the tests run it.
 pub fn open(disk: Arc<dyn Disk>) -> Result<Arc<Volume>, Wrong> {
-    Volume::open(disk, tuning()).map_err(|e| format!("open: {e}"))
+    open_over(disk, None)
 }
 
 fn describe(cx: &Context, op: &Op) -> String {

@@ -1,12 +1,13 @@
 //! Compares a volume with the model, and describes a volume in the words of [`Model::dump`].
 
+use crate::cloned::{Parent, check_options};
 use crate::model::content::{Content, sum_of};
 use crate::model::quota::{qtree_line, rule_line, usage_line};
 use crate::model::{Body, Model, Node, comparable, xattr_sum};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, CheckEvent, CheckOptions, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError,
-    Lsn, PreAttr, ROOT, SnapshotId, Time, Volume,
+    Attr, Change, CheckEvent, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError, Lsn, PreAttr,
+    ROOT, SnapshotId, Time, Volume,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -287,8 +288,8 @@ pub fn difference(volume: &[String], model: &[String]) -> String {
 }
 
 /// What an offline check finds wrong on a disk; nothing where all is well.
-pub fn damage(disk: Arc<dyn Disk>) -> Result<Vec<Finding>, Wrong> {
-    let options = CheckOptions { cache_bytes: 1 << 20, ..CheckOptions::default() };
+pub fn damage(disk: Arc<dyn Disk>, parent: Option<&Parent>) -> Result<Vec<Finding>, Wrong> {
+    let options = check_options(&*disk, parent)?;
     let mut found = Vec::new();
     let mut note = |event| match event {
         CheckEvent::Finding(finding) if finding.kind.is_damage() => found.push(finding),
@@ -299,8 +300,8 @@ pub fn damage(disk: Arc<dyn Disk>) -> Result<Vec<Finding>, Wrong> {
 }
 
 /// Fails with the findings in words unless an offline check finds nothing wrong.
-pub fn check_clean(disk: Arc<dyn Disk>) -> Result<(), Wrong> {
-    let found = damage(disk)?;
+pub fn check_clean(disk: Arc<dyn Disk>, parent: Option<&Parent>) -> Result<(), Wrong> {
+    let found = damage(disk, parent)?;
     let words: Vec<String> = found.iter().take(10).map(|f| format!("{:?}: {f}", f.kind)).collect();
     if found.is_empty() { Ok(()) } else { Err(format!("check: {} findings: {words:#?}", found.len())) }
 }

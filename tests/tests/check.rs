@@ -16,10 +16,10 @@ fn a_sound_volume_is_clean_after_anything() {
             pair.step()?;
             if step % 40 == 0 {
                 // A mounted volume, as a crash now would leave it.
-                check_clean(SimDisk::from_image(pair.disk.image(), VOLUME_BYTES_MIN))?;
+                check_clean(SimDisk::from_image(pair.disk.image(), VOLUME_BYTES_MIN), None)?;
             }
         }
         pair.reopen_clean()?;
-        check_clean(pair.disk.clone())
+        check_clean(pair.disk.clone(), None)
     });
 }

@@ -25,6 +25,17 @@ fn acknowledged_operations_survive_100_000_crashes() {
     });
 }
 
+/// The same of clones: 40 histories. The parent of each is as the end of the history has left it, so that a block which the
+/// clone still needs would be something else by now.
+#[test]
+fn acknowledged_operations_in_clones_survive_crashes() {
+    for_each_seed_on_all_cores(40, |seed| {
+        let run = Run::of_clone(seed, Effort::CASE)?;
+        let cuts = run.check(BrokenFlush::None, Effort::CASE)?;
+        if cuts < Effort::CASE.cuts { Err(format!("only {cuts} cuts")) } else { Ok(()) }
+    });
+}
+
 /// How many cases a broken flush may pass before it is noticed.
 const CASES_MAX: u64 = 12;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ferry_tests::pair::Pair;
 use ferry_tests::random::{KINDS, Limits, Random, kind_of};
 use ferry_tests::seeds::for_each_seed;
-use ferry_tests::verify::{Wrong, list, root, verify};
+use ferry_tests::verify::{Wrong, check_clean, list, root, verify};
 use fsstore::{Context, Cookie, CreateHow, FsError, Op, ROOT, SetAttrs, Time};
 use std::collections::BTreeSet;
 
@@ -72,6 +72,42 @@ fn remove_below(pair: &mut Pair, cx: &Context, dir: fsstore::FileId) -> Result<(
 #[test]
 fn random_operations_give_what_the_model_gives() {
     for_each_seed(24, run);
+}
+
+/// A clone is a volume as others, whatever its parent does meanwhile, before, during and after a split.
+#[test]
+fn random_operations_on_a_clone_and_on_its_parent() {
+    for_each_seed(16, |seed| {
+        let mut parent = Pair::new(Random::new(seed, Limits::WIDE), BYTES)?;
+        for _ in 0..300 {
+            parent.step()?;
+        }
+        let mut clone = parent.make_clone(Random::new(!seed, Limits::WIDE))?;
+        let mut split = false;
+        for step in 0..900 {
+            clone.step().map_err(|wrong| format!("step {step} of the clone: {wrong}"))?;
+            parent.step().map_err(|wrong| format!("step {step} of the parent: {wrong}"))?;
+            clone.parent = Some(parent.as_parent());
+            if step > 600 && clone.random.chance(20) {
+                split |= clone.split(200)?;
+            }
+            if clone.random.chance(1) {
+                clone.disk.settle();
+                parent.disk.settle();
+            }
+        }
+        verify(&parent.volume, &parent.model)?;
+        parent.verify_snapshots()?;
+        clone.verify_snapshots()?;
+        clone.verify_snapshot_copies()?;
+        check_clean(clone.disk.clone(), clone.parent.as_ref())?;
+        while !split {
+            split = clone.split(1000)?;
+        }
+        clone.parent = None;
+        clone.reopen_clean()?;
+        empty(&mut clone)
+    });
 }
 
 /// In a volume that is too small for what is asked of it, everything else still holds.

@@ -25,7 +25,7 @@ mod walk;
 pub use finding::{Finding, FindingKind, ImageName};
 pub use log::cut_damaged_log;
 pub use rebuild::{Rebuilt, rebuild_maps};
-pub use report::{CheckEvent, CheckOptions, CheckProgress, CheckSummary};
+pub use report::{CheckEvent, CheckOptions, CheckProgress, CheckSummary, Parents};
 pub use scrub::{ScrubCursor, ScrubStep};
 
 pub(crate) use scrub::step as scrub_step;
@@ -33,6 +33,7 @@ pub(crate) use scrub::step as scrub_step;
 use self::bits::{BlockSet, Reach};
 use self::finding::Owner;
 use self::rebuild::Kept;
+use crate::clones;
 use crate::directory::NameHash;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
@@ -40,12 +41,14 @@ use crate::fsinfo::{FsInfo, Role, SnapEntry, read_table};
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, InodeNum, Vbn};
 use crate::io::Io;
 use crate::layout::{FSINFO_BLOCKS, ImageRoot, TreeRoot, zero_page};
+use crate::snapshot::SnapshotMaker;
 use std::sync::Arc;
 
 /// Verifies the volume on `disk`, which nobody has mounted, without writing to it.
 ///
 /// # Errors
-/// [`FsError::Format`] if neither fsinfo block says what volume this is, and the disk's for those.
+/// [`FsError::Format`] if neither fsinfo block says what volume this is, or it is a clone and its parent is not given;
+/// the disk's for those.
 pub fn check(
     disk: Arc<dyn Disk>,
     options: &CheckOptions,
@@ -98,6 +101,7 @@ impl<'a> Checker<'a> {
         report: &'a mut dyn FnMut(CheckEvent),
     ) -> Result<Checker<'a>> {
         let info = FsInfo::read(&*disk)?;
+        let disk = clones::over_disks(disk, &info, &options.parents.0)?;
         let summary = CheckSummary {
             uuid: info.uuid,
             cp: info.image.cp.0,
@@ -107,7 +111,7 @@ impl<'a> Checker<'a> {
         let total_blocks = info.image.used_blocks.saturating_add(info.snapshot_only).min(info.blocks);
         Ok(Checker {
             io: Arc::new(Io::new(disk, info.blocks, options.cache_bytes)),
-            hash: NameHash::new(info.uuid),
+            hash: NameHash::new(info.name_key),
             info,
             snaps: Vec::new(),
             options: options.clone(),
@@ -211,6 +215,13 @@ impl<'a> Checker<'a> {
         if twice || !ordered || self.snaps.iter().any(|snap| snap.id >= self.info.next_snapshot) {
             let text = "the snapshot table has entries out of order, or one name or number twice".to_owned();
             self.volume_finding(FindingKind::SnapshotTable, Some(self.info.table.ptr.vbn), text);
+        }
+        if let Some(base) = self.info.base
+            && self.readable
+            && !self.snaps.iter().any(|snap| snap.maker == SnapshotMaker::Clone && snap.image.map == base.map)
+        {
+            let text = "it is a clone without the snapshot that it was made of: its parent's blocks are not kept free";
+            self.volume_finding(FindingKind::SnapshotTable, Some(self.info.table.ptr.vbn), text.to_owned());
         }
     }
 

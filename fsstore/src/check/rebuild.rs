@@ -61,6 +61,11 @@ pub fn rebuild_maps(
     report: &mut dyn FnMut(CheckEvent),
 ) -> Result<Rebuilt> {
     let mut checker = Checker::open(disk, options, report)?;
+    if checker.info.base.is_some() {
+        // What a new map leaves out would be written over, and still be read from the parent.
+        let text = "it is a clone, and its blocks are its parent's too: split it first";
+        return Err(FsError::Format(text.to_owned()));
+    }
     if checker.info.role == Role::Replica {
         let text = "it is a replica: mend its source, or receive it again";
         return Err(FsError::Format(text.to_owned()));

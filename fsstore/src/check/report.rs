@@ -1,7 +1,9 @@
 //! How a check is asked for, and what it tells: events while it runs, numbers at its end.
 
 use super::finding::{Finding, FindingKind, ImageName};
+use crate::disk::Disk;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// How to check.
@@ -11,11 +13,23 @@ pub struct CheckOptions {
     pub cache_bytes: u64,
     /// Inodes whose names are counted in one pass over the directories; each takes about 48 bytes of memory.
     pub inodes_per_pass: usize,
+    /// For a clone.
+    pub parents: Parents,
+}
+
+/// The disks of a clone's parent, of the parent's parent, and so on; nobody has them mounted.
+#[derive(Clone, Default)]
+pub struct Parents(pub Vec<Arc<dyn Disk>>);
+
+impl std::fmt::Debug for Parents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parents({})", self.0.len())
+    }
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        CheckOptions { cache_bytes: 64 << 20, inodes_per_pass: 4 << 20 }
+        CheckOptions { cache_bytes: 64 << 20, inodes_per_pass: 4 << 20, parents: Parents::default() }
     }
 }
 

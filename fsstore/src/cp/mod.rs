@@ -30,6 +30,7 @@ use crate::layout::{ImageRoot, TreeRoot};
 use crate::mount::only_in_snapshots;
 use crate::op::Time;
 use crate::shared::Shared;
+use crate::snapshot::SnapshotMaker;
 use crate::state::State;
 use crate::tree::{Edit, Ledger, Tree};
 use std::collections::HashSet;
@@ -49,6 +50,7 @@ pub(crate) enum TableChange {
     Add {
         name: String,
         created: Time,
+        maker: SnapshotMaker,
     },
     Delete(SnapshotId),
     /// The active image becomes the snapshot's.
@@ -345,7 +347,7 @@ impl TableChange {
     ) -> Result<Option<SnapEntry>> {
         match self {
             TableChange::Keep | TableChange::Restore(_) | TableChange::Rewrite => Ok(None),
-            TableChange::Add { name, created } => {
+            TableChange::Add { name, created, maker } => {
                 assert!(snaps.len() < SNAPSHOTS_MAX, "the caller checked the number of snapshots");
                 let id = info.next_snapshot;
                 info.next_snapshot.0 += 1;
@@ -353,6 +355,7 @@ impl TableChange {
                     id,
                     name: name.clone(),
                     created: *created,
+                    maker: *maker,
                     image,
                     table: TreeRoot::default(),
                     table_len: 0,

@@ -52,7 +52,7 @@ impl FileDisk {
             error
         })?;
         let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-        Ok(FileDisk { file })
+        Ok(FileDisk::of(file))
     }
 
     /// Room for a volume, in bytes: the size of the device or file, in whole blocks.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most slices in one vectored write on Linux.
 const IOV_MAX: usize = 1024;
@@ -16,6 +17,8 @@ const CALL_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct FileDisk {
     pub(super) file: File,
+    /// Whether the host has set aside all of it.
+    reserved: AtomicBool,
 }
 
 impl FileDisk {
@@ -48,7 +51,33 @@ impl FileDisk {
             }
             error
         })?;
-        Ok(FileDisk { file })
+        Ok(FileDisk::of(file))
+    }
+
+    pub(super) fn of(file: File) -> Self {
+        FileDisk { file, reserved: AtomicBool::new(false) }
+    }
+
+    /// Makes the host set aside blocks for all of the file, and for what it grows by: no write fails for want of space on
+    /// the host from now on, and nothing is given back. What is in the file stays. Of a device there is nothing to set aside.
+    ///
+    /// # Errors
+    /// The host's: `StorageFull` if it has no room, `Unsupported` if it can't set anything aside.
+    pub fn reserve(&self) -> io::Result<()> {
+        let meta = self.file.metadata()?;
+        if meta.file_type().is_file() {
+            self.set_aside(0, meta.len())?;
+        }
+        self.reserved.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn set_aside(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        if len == 0 {
+            return Ok(());
+        }
+        Ok(retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len))?)
     }
 
     /// In calls of [`CALL_BYTES`], but what is durable when it is written in one.
@@ -140,11 +169,22 @@ impl Disk for FileDisk {
         if self.file.metadata()?.file_type().is_block_device() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a device can't change its size"));
         }
+        let old = self.file.metadata()?.len();
+        if bytes > old && self.reserved.load(Ordering::Relaxed) {
+            // Part of it may have been set aside when the host runs out.
+            return self.set_aside(old, bytes - old).or_else(|error| {
+                self.file.set_len(old)?;
+                Err(error)
+            });
+        }
         self.file.set_len(bytes)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
+        if self.reserved.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match fallocate(&self.file, flags, offset, len) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),

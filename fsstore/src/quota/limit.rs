@@ -140,8 +140,11 @@ impl State {
     }
 }
 
+/// A limit, and what is left of it.
+type Left = (u64, u64);
+
 /// How much of a limit is left, for what shows free space: bytes and files, `None` where nothing limits.
-pub(crate) fn left(rule: &Rule, usage: &Usage) -> (Option<(u64, u64)>, Option<(u64, u64)>) {
+pub(crate) fn left(rule: &Rule, usage: &Usage) -> (Option<Left>, Option<Left>) {
     let QuotaLimits { disk_hard, disk_soft, files_hard, files_soft, .. } = rule.limits;
     let left = |limit: Option<u64>, used: u64| limit.map(|limit| (limit, limit.saturating_sub(used)));
     (left(disk_hard.or(disk_soft), pages::bytes(usage.blocks)), left(files_hard.or(files_soft), usage.files))

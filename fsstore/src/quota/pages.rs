@@ -20,7 +20,7 @@ use crate::op::QTREES_MAX;
 
 const USAGE_BYTES: usize = 32;
 /// Users, and as many groups, of one page.
-const IDS_PER_PAGE: u32 = (BLOCK_SIZE / USAGE_BYTES / 2) as u32;
+const IDS_PER_PAGE: u32 = 64;
 const SLOT_BYTES: usize = 64;
 pub(crate) const SLOTS_PER_PAGE: u64 = (BLOCK_SIZE / SLOT_BYTES) as u64;
 pub(crate) const QTREES_FIRST: u64 = 128;
@@ -28,7 +28,7 @@ pub(crate) const RULES_FIRST: u64 = 192;
 /// Where usage goes on behind the fixed tables.
 const USAGE_AGAIN: u64 = 256;
 /// Most rules of a volume.
-pub const RULES_MAX: usize = ((USAGE_AGAIN - RULES_FIRST) * SLOTS_PER_PAGE) as usize;
+pub const RULES_MAX: usize = 4096;
 /// Pages of rules.
 pub(crate) const RULE_PAGES: u64 = USAGE_AGAIN - RULES_FIRST;
 const NO_LIMIT: u64 = u64::MAX;
@@ -79,7 +79,7 @@ fn ids_of(fbn: Fbn) -> Option<(QtreeId, u32)> {
     };
     let (high, low) = (u32::try_from(page >> 19).ok()?, u32::try_from(page % 128).ok()?);
     let qtree = u32::try_from(page >> 7 & u64::from(QTREES_MAX)).ok()?;
-    let first = high.checked_mul(1 << 13)? | low * IDS_PER_PAGE;
+    let first = high.checked_mul(1 << 13)? | (low * IDS_PER_PAGE);
     Some((QtreeId(qtree), first))
 }
 
@@ -105,6 +105,9 @@ pub(crate) fn usages(fbn: Fbn, page: &Page, visit: &mut dyn FnMut(Key, Usage)) {
         }
     }
 }
+
+const _: () = assert!(2 * IDS_PER_PAGE as usize * USAGE_BYTES == BLOCK_SIZE);
+const _: () = assert!(RULES_MAX as u64 == (USAGE_AGAIN - RULES_FIRST) * SLOTS_PER_PAGE);
 
 /// Last page that a usage can stand in.
 pub(crate) const PAGES_MAX: u64 = (1 << 38) + QTREES_FIRST;

@@ -2,7 +2,7 @@
 
 use super::AdminState;
 use super::problem::{Body, Path, Problem, Query, Reply};
-use crate::cluster::{ChangeView, Restore, SnapshotDiff, SnapshotView};
+use crate::cluster::{ChangeView, NewSchedule, Restore, ScheduleView, SnapshotDiff, SnapshotView};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -35,10 +35,25 @@ pub(super) fn routes() -> axum::Router<AdminState> {
         .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/diff", get(diff))
         .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/changes", get(changes))
         .route("/vservers/{vserver}/volumes/{volume}/snapshots/{snapshot}/restore", post(restore))
+        .route(
+            "/vservers/{vserver}/volumes/{volume}/snapshot-schedule",
+            get(show_schedule).put(set_schedule).delete(clear_schedule),
+        )
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, create, show, remove, diff, changes, restore))]
+#[openapi(paths(
+    list,
+    create,
+    show,
+    remove,
+    diff,
+    changes,
+    restore,
+    show_schedule,
+    set_schedule,
+    clear_schedule
+))]
 pub(super) struct Api;
 
 #[utoipa::path(get, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshots",
@@ -132,5 +147,37 @@ async fn restore(
     Body(what): Body<Restore>,
 ) -> Result<StatusCode, Problem> {
     state.cluster.restore_snapshot(&vserver, &volume, &snapshot, what).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(get, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshot-schedule",
+    params(("vserver" = String, Path), ("volume" = String, Path)),
+    responses((status = 200, body = ScheduleView), (status = 404, body = Problem)))]
+async fn show_schedule(
+    State(state): State<AdminState>,
+    Path((vserver, volume)): Path<(String, String)>,
+) -> Reply<ScheduleView> {
+    Ok(Body(state.cluster.snapshot_schedule(&vserver, &volume)?))
+}
+
+#[utoipa::path(put, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshot-schedule",
+    params(("vserver" = String, Path), ("volume" = String, Path)), request_body = NewSchedule,
+    responses((status = 200, body = ScheduleView), (status = 400, body = Problem), (status = 409, body = Problem)))]
+async fn set_schedule(
+    State(state): State<AdminState>,
+    Path((vserver, volume)): Path<(String, String)>,
+    Body(new): Body<NewSchedule>,
+) -> Reply<ScheduleView> {
+    Ok(Body(state.cluster.set_snapshot_schedule(&vserver, &volume, Some(new)).await?))
+}
+
+#[utoipa::path(delete, path = "/api/v1/vservers/{vserver}/volumes/{volume}/snapshot-schedule",
+    params(("vserver" = String, Path), ("volume" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn clear_schedule(
+    State(state): State<AdminState>,
+    Path((vserver, volume)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    state.cluster.set_snapshot_schedule(&vserver, &volume, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,6 +12,7 @@ use migrate::{Failpoints, Ports};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+mod snapshots;
 mod volumes;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

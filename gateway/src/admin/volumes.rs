@@ -2,19 +2,21 @@
 
 use super::AdminState;
 use super::problem::{Body, Path, Problem, Reply};
-use crate::cluster::{NewVolume, VolumePatch, VolumeView};
+use crate::cluster::{NewClone, NewVolume, VolumePatch, VolumeView};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub(super) fn routes() -> axum::Router<AdminState> {
     axum::Router::new()
         .route("/vservers/{vserver}/volumes", get(list).post(create))
         .route("/vservers/{vserver}/volumes/{volume}", get(show).patch(modify).delete(remove))
+        .route("/vservers/{vserver}/volumes/{volume}/clones", post(create_clone))
+        .route("/vservers/{vserver}/volumes/{volume}/split", post(split))
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, create, show, modify, remove))]
+#[openapi(paths(list, create, show, modify, remove, create_clone, split))]
 pub(super) struct Api;
 
 #[utoipa::path(get, path = "/api/v1/vservers/{vserver}/volumes", params(("vserver" = String, Path)),
@@ -64,4 +66,27 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     state.cluster.delete_volume(&vserver, &volume).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a writable clone of a snapshot of this volume; it shares the snapshot's blocks.
+#[utoipa::path(post, path = "/api/v1/vservers/{vserver}/volumes/{volume}/clones",
+    params(("vserver" = String, Path), ("volume" = String, Path)), request_body = NewClone,
+    responses((status = 201, body = VolumeView), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn create_clone(
+    State(state): State<AdminState>,
+    Path((vserver, volume)): Path<(String, String)>,
+    Body(new): Body<NewClone>,
+) -> Result<(StatusCode, Body<VolumeView>), Problem> {
+    Ok((StatusCode::CREATED, Body(state.cluster.create_clone(&vserver, &volume, new).await?)))
+}
+
+/// Begins to give this clone blocks of its own; `clone_of` of the volume says how far that is, and is gone at the end.
+#[utoipa::path(post, path = "/api/v1/vservers/{vserver}/volumes/{volume}/split",
+    params(("vserver" = String, Path), ("volume" = String, Path)),
+    responses((status = 202, body = VolumeView), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn split(
+    State(state): State<AdminState>,
+    Path((vserver, volume)): Path<(String, String)>,
+) -> Result<(StatusCode, Body<VolumeView>), Problem> {
+    Ok((StatusCode::ACCEPTED, Body(state.cluster.split_clone(&vserver, &volume).await?)))
 }

@@ -4,7 +4,8 @@ use super::Failed;
 use super::output::{Output, human_bytes};
 use clap::Args;
 use fsstore::{
-    BLOCK_SIZE_U64, CheckEvent, CheckOptions, CheckSummary, Disk, FileDisk, Finding, FsError, Rebuilt,
+    BLOCK_SIZE_U64, CheckEvent, CheckOptions, CheckSummary, Disk, FileDisk, Finding, FindingKind, FsError,
+    Parents, Rebuilt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ Examples:
   ferry volume check /var/lib/ferry/aggr/5f0c7b2e-3a52-4a53-9d8e-0f3c7f5d9a11.vol
   ferry volume check broken.vol --output json --max-findings 1000
   ferry volume check broken.vol --rebuild-maps
+  ferry volume check clone.vol --parent parent.vol
 
 The node must not have the volume open: take its vserver offline or stop the node, or check a copy
 of the file.
@@ -34,6 +36,9 @@ could not be made anew.";
 pub struct CheckCommand {
     /// The volume file
     file: PathBuf,
+    /// For a clone: the file of its parent; where that is a clone too, its parent's after it
+    #[arg(long, value_name = "FILE")]
+    parent: Vec<PathBuf>,
     /// Make block maps and counters anew from what is reachable, as a new consistency point; nothing else is written
     #[arg(long)]
     rebuild_maps: bool,
@@ -63,8 +68,24 @@ pub(super) fn run(command: &CheckCommand, output: Output) -> anyhow::Result<()> 
         text: format!("{}: {error}", command.file.display()),
     };
     let disk: Arc<dyn Disk> = Arc::new(open(&command.file).map_err(|error| cannot(&error))?);
-    let options =
-        CheckOptions { cache_bytes: command.cache_mib.clamp(1, 1 << 20) << 20, ..CheckOptions::default() };
+    let mut parents: Vec<Arc<dyn Disk>> = Vec::new();
+    for file in &command.parent {
+        let parent = open(file).map_err(|error| cannot(&format_args!("{}: {error}", file.display())))?;
+        parents.push(Arc::new(parent));
+    }
+    let options = CheckOptions {
+        cache_bytes: command.cache_mib.clamp(1, 1 << 20) << 20,
+        parents: Parents(parents),
+        ..CheckOptions::default()
+    };
+    let origin = fsstore::clone_origin(&*disk).ok().flatten();
+    if let Some(origin) = origin.filter(|_| command.parent.is_empty() && !command.cut_log) {
+        let parent = origin.parent;
+        return Err(cannot(&format_args!(
+            "it is a clone of volume {parent}: name that volume's file too, as in `--parent {parent}.vol`"
+        ))
+        .into());
+    }
     let mut told = Told { findings: Vec::new(), total: 0, max: command.max_findings, bar: bar(), output };
     if command.cut_log {
         let cut = fsstore::cut_damaged_log(Arc::clone(&disk)).map_err(|error| cannot(&words(&error)))?;
@@ -185,6 +206,10 @@ impl Told {
         if summary.cp == 0 {
             return out
                 + &format!("{}: {what} {} has not received an image yet\n", file.display(), summary.uuid);
+        }
+        if summary.findings.contains_key(&FindingKind::Log) {
+            out +=
+                "--cut-log gives up what the log has from the damage on, so that the volume can be mounted\n";
         }
         let verdict = match summary.damage() {
             0 => "clean".to_owned(),

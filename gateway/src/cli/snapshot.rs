@@ -9,6 +9,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("NAME", "name"),
     ("ID", "id"),
     ("CREATED (UNIX)", "created_s"),
+    ("MADE BY", "made_by"),
+    ("CLONES", "clones"),
     ("CP", "consistency_point"),
     ("ROOT CHECKSUM", "root_checksum"),
 ];
@@ -100,6 +102,58 @@ pub enum SnapshotCommand {
         /// Name
         name: String,
     },
+    /// Take and delete snapshots by the clock
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
+}
+
+/// Schedule by which snapshots are taken and deleted.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Put a schedule in force, in place of the one before
+    #[command(
+        after_help = "Examples:\n  ferry snapshot schedule set vs1 home \"hourly 6, daily 7, weekly 4\"\n  \
+                            ferry snapshot schedule set vs1 db \"5min 12, hourly 24, monthly 12\"\n\n\
+                            A rule is a period and how many of its snapshots stay: monthly, weekly (Sunday), daily, hourly, \
+                            or minutes that divide an hour. Boundaries are those of UTC. Snapshots are called like \
+                            hourly.2026-11-23_1400; those that people or migrations took are never deleted."
+    )]
+    Set {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        of: Of,
+        /// Rules, separated by commas
+        schedule: String,
+    },
+    /// Show the schedule, when it takes what next, and what it could not do
+    Show {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        of: Of,
+    },
+    /// End the schedule; the snapshots that it took stay
+    Clear {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        of: Of,
+    },
+}
+
+fn run_schedule(command: &ScheduleCommand, client: &Client, output: Output) -> anyhow::Result<()> {
+    let path = |of: &Of| {
+        format!("/vservers/{}/volumes/{}/snapshot-schedule", segment(&of.vserver), segment(&of.volume))
+    };
+    match command {
+        ScheduleCommand::Set { of, schedule } => {
+            output.print(&client.put(&path(of), &json!({ "schedule": schedule }))?, COLUMNS);
+        }
+        ScheduleCommand::Show { of } => output.print(&client.get(&path(of))?, COLUMNS),
+        ScheduleCommand::Clear { of } => {
+            client.delete(&path(of))?;
+            output.done(&format!("volume {} has no snapshot schedule any more", of.volume));
+        }
+    }
+    Ok(())
 }
 
 fn path(of: &Of) -> String {
@@ -139,6 +193,7 @@ pub(super) fn run(command: SnapshotCommand, client: &Client, output: Output) -> 
             client.delete(&format!("{}/{}", path(&of), segment(&name)))?;
             output.done(&format!("snapshot {name} deleted"));
         }
+        SnapshotCommand::Schedule(command) => run_schedule(&command, client, output)?,
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The clockwork of a node: regular consistency points of volumes that change, readings of the write
-//! rate, new attempts at LIFs that are down, and the scrub.
+//! rate, new attempts at LIFs that are down, the scrub, snapshot schedules, and
+//! splits of clones.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -20,6 +21,8 @@ pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
         () = take_points(&cluster) => {}
         () = retry_lifs(&cluster) => {}
         () = cluster.scrub() => {}
+        () = cluster.run_schedules() => {}
+        () = cluster.run_splits() => {}
     }
 }
 

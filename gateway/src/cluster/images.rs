@@ -2,6 +2,7 @@
 //! the volume. Whoever opens an image need not know which.
 
 use super::{Cluster, ClusterError, Result};
+use crate::store::Guarantee;
 use fsstore::{FileDisk, NotBlank};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,19 @@ impl Cluster {
         std::fs::read_link(self.volume_path(uuid)).ok()
     }
 
-    /// A sparse file for a new volume.
-    pub(crate) fn make_image(&self, uuid: Uuid, size_bytes: u64) -> Result<FileDisk> {
-        let disk = FileDisk::create(&self.volume_path(uuid), size_bytes)?;
+    /// A file for a new volume, sparse unless its space is guaranteed.
+    pub(crate) fn make_image(&self, uuid: Uuid, size_bytes: u64, guarantee: Guarantee) -> Result<FileDisk> {
+        let path = self.volume_path(uuid);
+        let disk = FileDisk::create(&path, size_bytes)?;
+        if guarantee == Guarantee::Volume
+            && let Err(error) = disk.reserve()
+        {
+            drop(disk);
+            std::fs::remove_file(path)?;
+            return Err(ClusterError::Conflict(format!(
+                "the host can't set aside {size_bytes} bytes: {error}; free space there, or leave the guarantee out"
+            )));
+        }
         self.sync_aggregate()?;
         Ok(disk)
     }

@@ -4,12 +4,15 @@
 //! HTTP and no protocol; the composition root hands it what serves a listener.
 
 mod checkpoint;
+mod clones;
 mod error;
 mod images;
 mod lifs;
 mod peering;
 mod policies;
 mod quotas;
+mod restore;
+mod schedule;
 mod scrub;
 mod served;
 mod snapshots;
@@ -17,11 +20,13 @@ mod volumes;
 mod vservers;
 
 pub use checkpoint::run_checkpoints;
+pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
 pub use quotas::{
     NewQtree, QtreePatch, QtreeView, QuotaAmounts, QuotaKind, QuotaRuleView, QuotaUseView, QuotaWhom,
 };
+pub use schedule::{NewSchedule, RuleView, ScheduleView};
 pub use scrub::ScrubView;
 pub use served::Served;
 pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};
@@ -68,6 +73,10 @@ pub struct Cluster {
     pub(crate) replicas: Mutex<HashMap<Uuid, Arc<Replica>>>,
     /// What the background scrub knows of the volumes that run here.
     scrubs: scrub::Scrubs,
+    /// What the snapshot schedules have done and could not do.
+    schedules: schedule::Schedules,
+    /// How far the splits of clones are.
+    splits: clones::Splits,
     /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -115,6 +124,8 @@ impl Cluster {
             served: Mutex::default(),
             replicas: Mutex::default(),
             scrubs: scrub::Scrubs::default(),
+            schedules: schedule::Schedules::default(),
+            splits: clones::Splits::default(),
             locks: Mutex::default(),
         })
     }

@@ -6,10 +6,9 @@ use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
 use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
 use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
-use fsstore::{FileDisk, Memory, Volume};
+use fsstore::Volume;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,8 +152,8 @@ impl Cluster {
         let vserver = Vserver::new(&record.name, record.uuid, record.handle_key, record.write_verifier);
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
-        for volume in self.store.list::<VolumeRecord>(&format!("{name}/"))? {
-            match open_volume(&self.volume_path(volume.uuid), &self.memory) {
+        for (volume, opened) in self.open_volumes(self.store.list::<VolumeRecord>(&format!("{name}/"))?) {
+            match opened {
                 Ok(mounted) => mounts.push(mounted_volume(&volume, mounted)),
                 Err(error) => {
                     tracing::error!(vserver = name, volume = volume.name, %error, "cannot mount this volume");
@@ -275,15 +274,9 @@ impl Cluster {
     }
 }
 
-/// Opens the image of a volume.
-pub(crate) fn open_volume(path: &Path, memory: &Memory) -> Result<Arc<Volume>> {
-    let disk =
-        FileDisk::open(path).map_err(|error| ClusterError::Failed(format!("{}: {error}", path.display())))?;
-    Ok(Volume::open_within(Arc::new(disk), memory)?)
-}
-
 /// A volume at the place that its record names.
 pub(crate) fn mounted_volume(record: &VolumeRecord, volume: Arc<Volume>) -> MountedVolume {
+    volume.show_snapshots(record.snapshots.dir.into());
     MountedVolume {
         id: VolumeId::of(record.uuid),
         name: record.name.clone(),

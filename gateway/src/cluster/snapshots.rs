@@ -1,10 +1,7 @@
 //! Snapshots of mounted volumes.
 
 use super::{Cluster, ClusterError, Result, blocking, now};
-use fsstore::{
-    BLOCK_SIZE_U64, ChangeKind, Context, CpNumber, CreateHow, FileId, FileKind, FsError, Op, PathChange,
-    ROOT, SetAttrs, Snapshot, Volume, root_of,
-};
+use fsstore::{BLOCK_SIZE_U64, ChangeKind, CpNumber, FileKind, PathChange, Snapshot, SnapshotMaker, Volume};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,6 +16,10 @@ pub struct SnapshotView {
     pub id: u64,
     /// When it was taken, in seconds since 1970.
     pub created_s: i64,
+    /// Who took it: `person`, `schedule`, `migration`, or `clone` for what a clone began with.
+    pub made_by: &'static str,
+    /// Clones that need it: it can't be deleted before they are split or deleted.
+    pub clones: Vec<String>,
     /// The consistency point that it keeps.
     pub consistency_point: u64,
     /// Checksum of its root, hexadecimal: equal on source and destination of a migration.
@@ -96,58 +97,18 @@ pub struct Restore {
 /// Changes that wait for a slow reader.
 const CHANGES_AHEAD: usize = 64;
 
-fn walk(volume: &Volume, root: FileId, path: &str) -> Result<FileId> {
-    let cx = Context::root(now());
-    let mut at = root;
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        at = match volume.lookup(&cx, at, name.as_bytes()) {
-            Ok(attr) => attr.id,
-            Err(FsError::NotFound | FsError::NotDir) => return Err(ClusterError::not_found("path", path)),
-            Err(error) => return Err(error.into()),
-        };
-    }
-    Ok(at)
-}
-
-/// Brings one file back, into a new file where it was removed. Its blocks are shared with the snapshot, not copied.
-fn restore_file(volume: &Volume, snapshot: &Snapshot, path: &str) -> Result<()> {
-    let path = path.trim_end_matches('/');
-    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let from = walk(volume, root_of(snapshot.id), path)?;
-    let kind = volume.getattr(from)?.kind;
-    if kind != FileKind::File {
-        return Err(ClusterError::Invalid(format!(
-            "`{path}` is no regular file; a directory can be copied out of .snapshot/{}",
-            snapshot.name
-        )));
-    }
-    let cx = Context::root(now());
-    let dir = walk(volume, ROOT, dir)?;
-    let how = CreateHow::Unchecked(SetAttrs { mode: Some(0o600), ..SetAttrs::default() });
-    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
-    let to = volume.execute(&cx, Op::Create { dir, name, how })?.object.after;
-    if to.kind != FileKind::File {
-        return Err(ClusterError::Conflict(format!(
-            "`{path}` is something else than a file now; move it away"
-        )));
-    }
-    let done = match volume.execute(&cx, Op::CloneFile { from, to: to.id }) {
-        Err(FsError::Invalid) => {
-            return Err(ClusterError::Invalid(format!(
-                "`{path}` is over 1 GiB; copy it out of .snapshot/{}",
-                snapshot.name
-            )));
-        }
-        done => done?,
-    };
-    Ok(volume.wait_durable(done.lsn)?)
-}
-
 impl From<Snapshot> for SnapshotView {
     fn from(snapshot: Snapshot) -> Self {
         SnapshotView {
             id: snapshot.id.0,
             created_s: snapshot.created.secs,
+            made_by: match snapshot.maker {
+                SnapshotMaker::Person => "person",
+                SnapshotMaker::Schedule => "schedule",
+                SnapshotMaker::Migration => "migration",
+                SnapshotMaker::Clone => "clone",
+            },
+            clones: Vec::new(),
             consistency_point: snapshot.cp.0,
             root_checksum: format!("{:016x}", snapshot.root_sum),
             name: snapshot.name,
@@ -182,7 +143,13 @@ impl Cluster {
     /// # Errors
     /// Unknown names, or a volume that is not mounted.
     pub fn snapshots(&self, vserver: &str, volume: &str) -> Result<Vec<SnapshotView>> {
-        Ok(self.mounted(vserver, volume)?.snapshots().into_iter().map(SnapshotView::from).collect())
+        let mounted = self.mounted(vserver, volume)?;
+        let clones = self.clones_of(vserver, mounted.uuid())?;
+        let view = |snapshot: Snapshot| {
+            let of_it = clones.iter().filter(|(id, _)| *id == snapshot.id.0);
+            SnapshotView { clones: of_it.map(|(_, name)| name.clone()).collect(), ..snapshot.into() }
+        };
+        Ok(mounted.snapshots().into_iter().map(view).collect())
     }
 
     /// One snapshot.
@@ -190,8 +157,9 @@ impl Cluster {
     /// # Errors
     /// Unknown names.
     pub fn snapshot(&self, vserver: &str, volume: &str, name: &str) -> Result<SnapshotView> {
-        let mounted = self.mounted(vserver, volume)?;
-        Ok(find(&mounted, name)?.into())
+        let all = self.snapshots(vserver, volume)?;
+        let found = all.into_iter().find(|snapshot| snapshot.name == name);
+        found.ok_or_else(|| ClusterError::not_found("snapshot", name))
     }
 
     /// Lets a snapshot go. Those that a running migration took are refused: the migration needs them.
@@ -199,11 +167,15 @@ impl Cluster {
     /// # Errors
     /// Unknown names.
     pub async fn delete_snapshot(&self, vserver: &str, volume: &str, name: &str) -> Result<()> {
+        // Held, so that no clone of it is made meanwhile.
+        let _guard = self.lock(vserver).await;
         if name.starts_with(migrate::SNAPSHOT_PREFIX) {
             self.record_to_change(vserver)?;
         }
         let (mounted, name) = (self.mounted(vserver, volume)?, name.to_owned());
-        blocking(move || Ok(mounted.snapshot_delete(find(&mounted, &name)?.id)?)).await
+        let id = find(&mounted, &name)?.id;
+        self.need_no_clones(vserver, mounted.uuid(), Some(id.0))?;
+        blocking(move || Ok(mounted.snapshot_delete(id)?)).await
     }
 
     /// Brings a volume, or one file, back to what it was. Clients see it at once; what was made since is stale for them.
@@ -223,7 +195,7 @@ impl Cluster {
         blocking(move || {
             let snapshot = find(&mounted, &name)?;
             match what.path {
-                Some(path) => restore_file(&mounted, &snapshot, &path),
+                Some(path) => super::restore::restore_file(&mounted, &snapshot, &path),
                 None => Ok(mounted.snapshot_restore(snapshot.id).map(|_: CpNumber| ())?),
             }
         })

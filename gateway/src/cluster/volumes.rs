@@ -1,8 +1,8 @@
 //! Volumes of a vserver: create, look at, remount, delete.
 
 use super::served::mounted_volume;
-use super::{Cluster, ClusterError, Result, ScrubView, blocking, check_name, now};
-use crate::store::{Record, StoreError, VolumeRecord};
+use super::{CloneView, Cluster, ClusterError, Result, ScrubView, Served, blocking, check_name, now};
+use crate::store::{Guarantee, Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
 use crate::vserver::{Namespace, POLICY_DEFAULT};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,12 @@ pub struct NewVolume {
     pub junction: Option<String>,
     /// Export policy; default `default`.
     pub policy: Option<String>,
+    /// Where clients find `.snapshot`; default: in the volume's root.
+    #[serde(default)]
+    pub snapshot_dir: Option<SnapshotDirSetting>,
+    /// Whether the host sets aside space for all of it; default `none`.
+    #[serde(default)]
+    pub guarantee: Guarantee,
 }
 
 /// What to change of a volume.
@@ -46,6 +52,9 @@ pub struct VolumePatch {
     /// smaller end.
     #[serde(default)]
     pub size_bytes: Option<u64>,
+    /// Where clients find `.snapshot` from now on.
+    #[serde(default)]
+    pub snapshot_dir: Option<SnapshotDirSetting>,
 }
 
 /// A volume as the API shows it.
@@ -63,6 +72,14 @@ pub struct VolumeView {
     pub junction: String,
     /// Export policy.
     pub policy: String,
+    /// Where clients find `.snapshot`.
+    pub snapshot_dir: SnapshotDirSetting,
+    /// When snapshots are taken, and how many stay.
+    pub snapshot_schedule: Option<String>,
+    /// Where its blocks come from, while it is a clone.
+    pub clone_of: Option<CloneView>,
+    /// Whether the host has set aside space for all of it.
+    pub guarantee: Guarantee,
     /// Whether it is mounted now.
     pub mounted: bool,
     /// Free for new data, in bytes; only of a mounted volume.
@@ -111,6 +128,9 @@ impl Cluster {
             size_bytes: new.size_bytes,
             junction,
             policy,
+            snapshots: SnapshotSettings { dir: new.snapshot_dir.unwrap_or_default(), schedule: None },
+            clone_of: None,
+            guarantee: new.guarantee,
         };
         let this = Arc::clone(self);
         blocking(move || this.format_and_mount(record, device.as_ref())).await
@@ -123,7 +143,7 @@ impl Cluster {
     ) -> Result<VolumeView> {
         let served = self.need_served(&record.vserver)?;
         let disk = match device {
-            None => self.make_image(record.uuid, record.size_bytes)?,
+            None => self.make_image(record.uuid, record.size_bytes, record.guarantee)?,
             Some((path, not_blank)) => {
                 let disk = self.take_device(record.uuid, path, *not_blank)?;
                 if let Err(error) = size_on_device(&mut record, &disk) {
@@ -135,17 +155,27 @@ impl Cluster {
             }
         };
         let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
-        let made = Volume::create_within(Arc::new(disk), &spec, now(), &self.memory).map_err(ClusterError::from);
+        let made = Volume::create(Arc::new(disk), &spec, now(), &self.memory).map_err(ClusterError::from);
+        self.mount_new(&served, &record, made)
+    }
+
+    /// Mounts a volume that was just made, and makes its record durable. What could not be made leaves nothing behind.
+    pub(super) fn mount_new(
+        &self,
+        served: &Served,
+        record: &VolumeRecord,
+        made: Result<Arc<Volume>>,
+    ) -> Result<VolumeView> {
         let mounted = made.and_then(|volume| {
             let mut mounts = served.mounts();
-            mounts.push(mounted_volume(&record, Arc::clone(&volume)));
+            mounts.push(mounted_volume(record, volume));
             let namespace = Namespace::build(mounts, now())?;
-            self.store.update(|tx| tx.put(&record))?;
+            self.store.update(|tx| tx.put(record))?;
             served.vserver.set_namespace(namespace);
-            Ok(volume)
+            Ok(())
         });
         match mounted {
-            Ok(_) => Ok(self.volume_view(&record)),
+            Ok(()) => Ok(self.volume_view(record)),
             Err(error) => {
                 // Nothing refers to the image yet. The volume, which held it, is gone by now.
                 if let Err(left) = self.remove_image(record.uuid) {
@@ -156,7 +186,7 @@ impl Cluster {
         }
     }
 
-    fn volume_record(&self, vserver: &str, name: &str) -> Result<VolumeRecord> {
+    pub(super) fn volume_record(&self, vserver: &str, name: &str) -> Result<VolumeRecord> {
         self.record(vserver)?;
         self.store.get(&format!("{vserver}/{name}"))?.ok_or_else(|| ClusterError::not_found("volume", name))
     }
@@ -192,9 +222,10 @@ impl Cluster {
         Ok(records.iter().map(|record| self.volume_view(record)).collect())
     }
 
-    fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
+    pub(super) fn volume_view(&self, record: &VolumeRecord) -> VolumeView {
         let mut view = view(record, self.mounted(&record.vserver, &record.name).ok().as_ref());
         view.device = self.volume_device(record.uuid).map(|path| path.display().to_string());
+        view.clone_of = self.clone_view(record);
         if view.mounted {
             view.scrub = self.scrub_of(record.uuid);
         } else if let Some(served) = self.served(&record.vserver) {
@@ -221,6 +252,7 @@ impl Cluster {
             record.policy = policy;
         }
         record.junction = patch.junction.unwrap_or(record.junction);
+        record.snapshots.dir = patch.snapshot_dir.unwrap_or(record.snapshots.dir);
         let served = self.need_served(vserver)?;
         let resize = match patch.size_bytes {
             Some(bytes) => {
@@ -255,6 +287,7 @@ impl Cluster {
         let _guard = self.lock(vserver).await;
         self.record_to_change(vserver)?;
         let record = self.volume_record(vserver, name)?;
+        self.need_no_clones(vserver, record.uuid, None)?;
         let below = format!("{}/", record.junction.trim_end_matches('/'));
         let all = self.store.list::<VolumeRecord>(&format!("{vserver}/"))?;
         if let Some(child) = all.iter().find(|other| other.name != name && other.junction.starts_with(&below))
@@ -281,6 +314,8 @@ impl Cluster {
             tx.delete::<VolumeRecord>(&record.key());
             Ok::<(), StoreError>(())
         })?;
+        self.forget_split(record.uuid);
+        self.forget_schedule(record.uuid);
         if let Some(mount) = gone
             && let Err(error) = mount.volume.close()
         {
@@ -327,12 +362,16 @@ fn view(record: &VolumeRecord, volume: Option<&Arc<Volume>>) -> VolumeView {
         size_bytes: volume.map_or(record.size_bytes, |volume| volume.size_bytes()),
         junction: record.junction.clone(),
         policy: record.policy.clone(),
+        snapshot_dir: record.snapshots.dir,
+        snapshot_schedule: record.snapshots.schedule.as_ref().map(|schedule| schedule.rules.to_string()),
+        guarantee: record.guarantee,
         mounted: volume.is_some(),
         available_bytes: space.map(|space| space.available_bytes),
         snapshot_bytes: space.map(|space| space.snapshot_bytes),
         files: space.map(|space| space.files),
         fault: volume.and_then(|volume| volume.fault()).map(|fault| fault.to_string()),
         device: None,
+        clone_of: None,
         scrub: None,
     }
 }

@@ -4,10 +4,10 @@ use super::payload::{Crs, OpenState};
 use super::{Host, host_error};
 use crate::cluster::{Cluster, ClusterError, Result, blocking};
 use crate::store::{
-    AppliedRecord, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction, VolumeRecord,
-    VserverRecord,
+    AppliedRecord, Guarantee, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction,
+    VolumeRecord, VserverRecord,
 };
-use fsstore::{FileDisk, Replica, VolumeSpec};
+use fsstore::{FileDisk, Replica, SnapshotMaker, VolumeSpec};
 use migrate::ports::Placeholder;
 use migrate::{DestinationHost, Epoch, MigrationId, PortFuture};
 use std::sync::Arc;
@@ -55,12 +55,15 @@ impl Cluster {
         let node = self.config.cluster.node.as_str();
         self.store.update(|tx| write_configuration(tx, &crs, ownership.clone(), [0; 8], node))?;
         for info in &placeholder.volumes {
-            self.make_replica(&VolumeSpec { uuid: info.uuid, size_bytes: info.size_bytes })?;
+            let spec = VolumeSpec { uuid: info.uuid, size_bytes: info.size_bytes };
+            let volumes = crs.volumes();
+            let record = volumes.iter().find(|volume| volume.uuid == info.uuid);
+            self.make_replica(&spec, record.map(|volume| volume.guarantee).unwrap_or_default())?;
         }
         Ok(())
     }
 
-    fn make_replica(&self, spec: &VolumeSpec) -> Result<()> {
+    fn make_replica(&self, spec: &VolumeSpec, guarantee: Guarantee) -> Result<()> {
         let mut replicas = self.replicas.lock();
         if replicas.contains_key(&spec.uuid) {
             return Ok(());
@@ -79,7 +82,7 @@ impl Cluster {
                 Err(_) => self.remove_image(spec.uuid)?,
             }
         }
-        let disk = self.make_image(spec.uuid, spec.size_bytes)?;
+        let disk = self.make_image(spec.uuid, spec.size_bytes, guarantee)?;
         replicas.insert(spec.uuid, Arc::new(Replica::create(Arc::new(disk), spec)?));
         Ok(())
     }
@@ -152,8 +155,11 @@ impl Cluster {
     fn forget_leftovers(&self, vserver: &str, snapshot_prefix: &str) -> Result<()> {
         if let Some(served) = self.served(vserver) {
             for mount in served.mounts() {
+                let arrived = mount.volume.origin().is_none();
                 for snapshot in mount.volume.snapshots() {
-                    if snapshot.name.starts_with(snapshot_prefix) {
+                    // What kept a parent's blocks for a clone, which has all its blocks itself here.
+                    let of_clone = arrived && snapshot.maker == SnapshotMaker::Clone;
+                    if of_clone || snapshot.name.starts_with(snapshot_prefix) {
                         mount.volume.snapshot_delete(snapshot.id)?;
                     }
                 }

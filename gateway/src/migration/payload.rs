@@ -3,7 +3,9 @@
 //! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
 
 use crate::handle::HandleKey;
-use crate::store::{LifPorts, LifRecord, QosRecord, VolumeRecord, VserverRecord};
+use crate::store::{
+    Guarantee, LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord,
+};
 use crate::vserver::ExportRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,10 @@ struct CrsVolume {
     size_bytes: u64,
     junction: String,
     policy: String,
+    #[serde(default)]
+    snapshots: SnapshotSettings,
+    #[serde(default)]
+    guarantee: Guarantee,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,8 @@ impl Crs {
             size_bytes: v.size_bytes,
             junction: v.junction,
             policy: v.policy,
+            snapshots: v.snapshots,
+            guarantee: v.guarantee,
         };
         let lif = |l: LifRecord| CrsLif {
             name: l.name,
@@ -124,6 +132,10 @@ impl Crs {
             size_bytes: v.size_bytes,
             junction: v.junction.clone(),
             policy: v.policy.clone(),
+            snapshots: v.snapshots.clone(),
+            // All blocks of a clone are sent: where it arrives it is a volume like others.
+            clone_of: None,
+            guarantee: v.guarantee,
         };
         self.volumes.iter().map(record).collect()
     }
@@ -185,7 +197,7 @@ impl OpenState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Ownership, OwnershipState};
+    use crate::store::{Ownership, OwnershipState, ScheduleRecord, SnapshotDirSetting};
 
     fn vserver() -> VserverRecord {
         VserverRecord {
@@ -208,6 +220,12 @@ mod tests {
             size_bytes: 1 << 30,
             junction: "/".to_owned(),
             policy: "default".to_owned(),
+            snapshots: SnapshotSettings {
+                dir: SnapshotDirSetting::Everywhere,
+                schedule: Some(ScheduleRecord { rules: "hourly 6".parse().unwrap(), since_s: 7 }),
+            },
+            clone_of: None,
+            guarantee: Guarantee::default(),
         }
     }
 
@@ -217,6 +235,7 @@ mod tests {
         let back = Crs::decode(&crs.encode()).unwrap();
         assert_eq!(back, crs);
         assert_eq!(back.volumes().len(), 2);
+        assert_eq!(back.volumes()[0].snapshots, volume("a").snapshots, "schedules move along");
         assert_eq!(format!("{crs:?}"), "Crs(vs1, ..)");
     }
 

@@ -8,8 +8,9 @@ mod records;
 
 pub use backend::{Backend, BackendError, Change, RedbBackend, Table};
 pub use records::{
-    AppliedRecord, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState, PeerRecord, QosRecord,
-    Record, VolumeRecord, VserverRecord,
+    AppliedRecord, CloneRecord, Guarantee, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState,
+    PeerRecord, QosRecord, Record, ScheduleRecord, SnapshotDirSetting, SnapshotSettings, VolumeRecord,
+    VserverRecord,
 };
 
 use std::path::Path;

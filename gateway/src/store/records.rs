@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::handle::HandleKey;
+use crate::schedule::Schedule;
 use crate::vserver::ExportRule;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
@@ -112,6 +113,17 @@ impl Record for VserverRecord {
     }
 }
 
+/// Whether the host sets aside space for a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// No: the volume takes space from the host as it needs it, and gives free blocks back (thin provisioning).
+    #[default]
+    None,
+    /// All of it, from the beginning.
+    Volume,
+}
+
 /// A volume of a vserver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRecord {
@@ -127,6 +139,72 @@ pub struct VolumeRecord {
     pub junction: String,
     /// Export policy.
     pub policy: String,
+    /// What it does with snapshots by itself.
+    #[serde(default)]
+    pub snapshots: SnapshotSettings,
+    /// Where some of its blocks are, while it is a clone.
+    #[serde(default)]
+    pub clone_of: Option<CloneRecord>,
+    /// Whether the host sets aside its space.
+    #[serde(default)]
+    pub guarantee: Guarantee,
+}
+
+/// What a volume does with snapshots by itself. Moves with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSettings {
+    /// Where `.snapshot` is.
+    #[serde(default)]
+    pub dir: SnapshotDirSetting,
+    /// When snapshots are taken, and how many stay.
+    #[serde(default)]
+    pub schedule: Option<ScheduleRecord>,
+}
+
+/// Where clients find `.snapshot`. It is in no listing: they ask for it by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotDirSetting {
+    /// In the volume's root
+    #[default]
+    Root,
+    /// In every directory
+    Everywhere,
+    /// Nowhere
+    Off,
+}
+
+impl From<SnapshotDirSetting> for fsstore::SnapshotDir {
+    fn from(setting: SnapshotDirSetting) -> Self {
+        match setting {
+            SnapshotDirSetting::Root => fsstore::SnapshotDir::Root,
+            SnapshotDirSetting::Everywhere => fsstore::SnapshotDir::Everywhere,
+            SnapshotDirSetting::Off => fsstore::SnapshotDir::Off,
+        }
+    }
+}
+
+/// A snapshot schedule that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleRecord {
+    /// Its rules.
+    pub rules: Schedule,
+    /// When it was set, in seconds since 1970: nothing is taken for the time before.
+    pub since_s: i64,
+}
+
+/// The parent of a clone. The parent's snapshot can't be deleted as long as such a record names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneRecord {
+    /// The parent, in the same vserver.
+    pub parent: Uuid,
+    /// Number of the parent's snapshot.
+    pub snapshot: u64,
+    /// Its name, for people.
+    pub snapshot_name: String,
+    /// Whether an operator has asked for the clone to get blocks of its own.
+    #[serde(default)]
+    pub splitting: bool,
 }
 
 impl Record for VolumeRecord {

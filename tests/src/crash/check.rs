@@ -1,7 +1,8 @@
 //! Cutting a run: the disk that a crash leaves is opened and compared with the states that are allowed there.
 
 use super::{Effort, Kept, Run, State};
-use crate::pair::{Pair, open};
+use crate::cloned::{open_over, taken};
+use crate::pair::Pair;
 use crate::sim_disk::{BrokenFlush, Cuts, SimDisk, Unflushed};
 use crate::verify::{Wrong, check_clean, difference, dump};
 use fsstore::Volume;
@@ -85,9 +86,9 @@ impl Run {
         };
         let before = disk.events();
         if go_on {
-            check_clean(disk.clone())?;
+            check_clean(disk.clone(), self.parent.as_ref())?;
         }
-        let volume = open(disk.clone())?;
+        let volume = open_over(disk.clone(), self.parent.as_ref())?;
         let state = self.find_state(&volume, cuts.at())?;
         self.check_snapshot_list(&volume, cuts.at())?;
         self.check_size(&volume, cuts.at())?;
@@ -136,7 +137,7 @@ impl Run {
     }
 
     fn check_snapshot_list(&self, volume: &Volume, cut: usize) -> Result<(), Wrong> {
-        let there = volume.snapshots();
+        let there = taken(volume);
         for kept in &self.snapshots {
             let must = kept.created <= cut && kept.delete_begun.is_none_or(|begun| begun > cut);
             if must && !there.contains(&kept.snapshot) {
@@ -161,7 +162,7 @@ impl Run {
         before: usize,
     ) -> Result<Run, Wrong> {
         let mounted = disk.events();
-        let there = volume.snapshots();
+        let there = taken(&volume);
         // After the death of the process alone, what was not durable is not until the mount is done.
         let first = if before > 0 { self.allowed(cut).start } else { state };
         let models = self.states[first..=state].iter().map(|state| State::new(0, state.model.clone()));
@@ -170,6 +171,7 @@ impl Run {
         random.next_day();
         let mut pair = Pair::resume(disk.clone(), volume, model, random, self.shape.bytes);
         pair.may_fill = true;
+        pair.parent.clone_from(&self.parent);
         let mut run = Run {
             disk,
             first_cut: before,
@@ -181,6 +183,7 @@ impl Run {
             sizes: vec![(0, 0, self.durable_size(cut).1), (0, mounted, pair.volume.size_bytes())],
             shape: self.shape,
             seed: self.seed ^ (cut as u64) << 20,
+            parent: self.parent.clone(),
         };
         for kept in self.snapshots.iter().filter(|kept| there.contains(&kept.snapshot)) {
             let (snapshot, model) = (kept.snapshot.clone(), kept.model.clone());

@@ -40,7 +40,23 @@ impl Shape {
 
     /// The volume in which the run begins.
     pub(super) fn begin(self, seed: u64) -> Result<Pair, Wrong> {
-        let mut pair = Pair::new(Random::new(seed, self.limits), self.bytes)?;
+        self.prepare(Pair::new(Random::new(seed, self.limits), self.bytes)?)
+    }
+
+    /// A parent with a past, and its clone in which the run begins.
+    pub(super) fn begin_clone(self, seed: u64) -> Result<(Pair, Pair), Wrong> {
+        // Small enough that the clone, which keeps all of it, has room for a life of its own.
+        let limits = Limits { total_bytes: 600_000, ..self.limits };
+        let mut parent = Pair::new(Random::new(!seed, limits), self.bytes)?;
+        parent.may_fill = true;
+        for _ in 0..40 {
+            parent.mutate()?;
+        }
+        let clone = parent.make_clone(Random::new(seed, self.limits))?;
+        Ok((parent, self.prepare(clone)?))
+    }
+
+    fn prepare(self, mut pair: Pair) -> Result<Pair, Wrong> {
         pair.may_fill = true;
         if let Some(full) = self.full {
             fill(&mut pair)?;

@@ -34,7 +34,7 @@ fn grants(acl: &Acl, want: u32, is_for: impl Fn(&AceWho) -> bool) -> bool {
 }
 
 /// Whether a file's list grants the caller those bits.
-pub fn grants_to(acl: &Acl, cx: &Context, node: &Node, want: u32) -> bool {
+pub(super) fn grants_to(acl: &Acl, cx: &Context, node: &Node, want: u32) -> bool {
     grants(acl, want, |who| match who {
         AceWho::Owner => cx.uid == node.attr.uid,
         AceWho::Group => cx.in_group(node.attr.gid),
@@ -45,12 +45,12 @@ pub fn grants_to(acl: &Acl, cx: &Context, node: &Node, want: u32) -> bool {
 }
 
 /// The same for permission bits.
-pub fn allows(acl: &Acl, cx: &Context, node: &Node, digit: u32) -> bool {
+pub(super) fn allows(acl: &Acl, cx: &Context, node: &Node, digit: u32) -> bool {
     grants_to(acl, cx, node, bits_of(digit, node.attr.kind == FileKind::Dir))
 }
 
 /// The nine mode bits that follow from a list.
-pub fn mode_of(acl: &Acl, is_dir: bool) -> u32 {
+pub(super) fn mode_of(acl: &Acl, is_dir: bool) -> u32 {
     let digit = |class: AceWho| {
         let has = |digit| grants(acl, bits_of(digit, is_dir), |who| [class, AceWho::Everyone].contains(who));
         [4, 2, 1].into_iter().filter(|digit| has(*digit)).sum::<u32>()
@@ -59,7 +59,7 @@ pub fn mode_of(acl: &Acl, is_dir: bool) -> u32 {
 }
 
 /// What a new file or directory gets of its directory's list.
-pub fn inherited(acl: &Acl, is_dir: bool) -> Option<Acl> {
+pub(super) fn inherited(acl: &Acl, is_dir: bool) -> Option<Acl> {
     let mut aces = Vec::new();
     for ace in &acl.aces {
         let wanted = if is_dir { AceFlags::DIRECTORY_INHERIT } else { AceFlags::FILE_INHERIT };
@@ -76,7 +76,7 @@ pub fn inherited(acl: &Acl, is_dir: bool) -> Option<Acl> {
 }
 
 /// A list after a chmod.
-pub fn after_chmod(acl: &Acl, mode: u32, is_dir: bool) -> Acl {
+pub(super) fn after_chmod(acl: &Acl, mode: u32, is_dir: bool) -> Acl {
     let by_mode = Acl::from_mode(mode, is_dir);
     let (of_owner, of_others): (Vec<Ace>, Vec<Ace>) =
         by_mode.aces.into_iter().partition(|ace| ace.who == AceWho::Owner);

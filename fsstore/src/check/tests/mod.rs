@@ -2,6 +2,7 @@
 
 mod faults;
 mod planted;
+mod quotas;
 mod rebuilt;
 mod scrubbed;
 mod shared;
@@ -137,7 +138,7 @@ fn everything(volume: &Volume) -> Result<Vec<(String, Bytes)>> {
 fn findings(disk: &Arc<MemDisk>) -> (CheckSummary, Vec<Finding>) {
     let mut found = Vec::new();
     // Few inodes per pass, so that there are several.
-    let options = CheckOptions { cache_bytes: 1 << 20, inodes_per_pass: 64 };
+    let options = CheckOptions { cache_bytes: 1 << 20, inodes_per_pass: 64, ..CheckOptions::default() };
     let summary = check(disk.clone(), &options, &mut |event| {
         if let CheckEvent::Finding(finding) = event {
             found.push(finding);

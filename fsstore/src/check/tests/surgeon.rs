@@ -176,6 +176,11 @@ impl Surgeon {
         self.info.image.refs = self.edit_node(self.info.image.refs, page, 0, &mut |page| page[at] = extra);
     }
 
+    /// Changes a page of the active image's quota tree.
+    pub(super) fn edit_quotas(&mut self, fbn: u64, mut edit: impl FnMut(&mut Page)) {
+        self.info.image.quota = self.edit_node(self.info.image.quota, fbn, 0, &mut edit);
+    }
+
     fn flipped(&self, map: TreeRoot, vbn: Vbn) -> TreeRoot {
         let (fbn, bit) = place(vbn);
         self.edit_node(map, fbn.0, 0, &mut |page| page[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8))

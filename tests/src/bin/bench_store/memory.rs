@@ -92,7 +92,7 @@ pub(crate) fn measured(arguments: &[String]) -> Result<()> {
 fn create(dir: &Path, name: &str, bytes: u64, memory: &Memory) -> Result<Arc<Volume>> {
     let disk = Arc::new(FileDisk::create(&dir.join(name), bytes)?);
     let spec = VolumeSpec { uuid: uuid::Uuid::new_v4(), size_bytes: bytes };
-    Ok(Volume::create_within(disk, &spec, Context::default().now, memory)?)
+    Ok(Volume::create(disk, &spec, Context::default().now, memory)?)
 }
 
 fn fill(volume: &Volume, files: u64) -> Result<()> {
@@ -137,7 +137,7 @@ fn idle(dir: &Path) -> Result<()> {
     let mut volumes = Vec::new();
     for number in 0..IDLE_VOLUMES {
         let disk = Arc::new(FileDisk::open(&dir.join(format!("idle {number}")))?);
-        volumes.push(Volume::open_within(disk, &memory)?);
+        volumes.push(Volume::open(disk, &memory)?);
     }
     let begun = cpu_ticks()?;
     thread::sleep(IDLE);
