@@ -193,7 +193,7 @@ impl Volume {
         if inode.id() == ROOT || !inode.is_dir() {
             return Ok(ROOT);
         }
-        if let Some(parent) = self.shared.state.read().inodes.get(&inode.parent) {
+        if let Some(parent) = self.shared.state.read().inodes.get(inode.parent) {
             return Ok(parent.id());
         }
         self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())

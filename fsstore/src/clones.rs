@@ -12,10 +12,10 @@ use crate::fsinfo::{CloneBase, FsInfo, Role, SnapEntry};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, SnapshotId};
 use crate::io::Io;
 use crate::layout::ImageRoot;
+use crate::memory::Means;
 use crate::mount::{assemble, fresh_log_id};
 use crate::shared::Shared;
 use crate::snapshot::{Pinned, SnapshotMaker};
-use crate::volume::Tuning;
 use std::io::IoSlice;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -115,7 +115,7 @@ pub(crate) fn create(
     uuid: Uuid,
     parent: &Shared,
     snapshot: SnapshotId,
-    tuning: Tuning,
+    means: Means,
 ) -> Result<Shared> {
     if parent.clone_depth() >= DEPTH_MAX {
         return Err(FsError::Snapshot("a clone of a clone, and so on, is eight deep at the most: split one"));
@@ -133,7 +133,7 @@ pub(crate) fn create(
     let origin = info.base.ok_or(FsError::Invalid)?;
     let base = Base::new(parent.io.disk.clone(), parent.blocks(), origin, Some(pinned))?;
     let overlay = Overlay::new(own, base);
-    let io = Arc::new(Io::new(overlay.clone(), info.blocks, tuning.cache_bytes));
+    let io = Arc::new(Io::within(overlay.clone(), info.blocks, means.memory));
     let map = entry.block_map()?;
     let base = SnapEntry {
         name: CLONE_BASE.to_owned(),
@@ -142,7 +142,7 @@ pub(crate) fn create(
         snapshot_only: 0,
         ..entry
     };
-    let mut shared = assemble(io, info, map, vec![base], tuning)?;
+    let mut shared = assemble(io, info, map, vec![base], means.threads)?;
     shared.overlay = Some(overlay);
     shared.clone_depth = parent.clone_depth() + 1;
     // Until this has written fsinfo, there is no clone.

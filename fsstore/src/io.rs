@@ -1,4 +1,4 @@
-//! Reading blocks: the disk, the checksum test on every block that comes in, and the cache of verified pages.
+//! Reading blocks: the disk, the checksum test on every block that comes in, and verified pages through the cache.
 //!
 //! The cache is keyed by pointer, place *and* checksum: a block that was freed and written again is another
 //! key, so the cache needs no invalidation. It has file data too: verifying a block again takes as long as copying it.
@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, InodeNum, Vbn};
 use crate::layout::{BlockPtr, Page, checksum, zero_page};
-use quick_cache::sync::Cache;
+use crate::memory::{Memory, Space};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,15 +15,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The disk of one volume with its page cache.
 pub(crate) struct Io {
     pub(crate) disk: Arc<dyn Disk>,
-    cache: Cache<BlockPtr, Arc<Page>>,
+    pub(crate) memory: Memory,
+    space: Space,
     /// Blocks of the address space: a pointer past it is corrupt.
     pub(crate) blocks: AtomicU64,
 }
 
 impl Io {
+    /// With memory of its own.
     pub(crate) fn new(disk: Arc<dyn Disk>, blocks: u64, cache_bytes: u64) -> Self {
-        let pages = usize::try_from(cache_bytes / BLOCK_SIZE_U64).unwrap_or(usize::MAX).max(64);
-        Io { disk, cache: Cache::new(pages), blocks: AtomicU64::new(blocks) }
+        Io::within(disk, blocks, Memory::new(cache_bytes, 0))
+    }
+
+    /// With its part of that memory.
+    pub(crate) fn within(disk: Arc<dyn Disk>, blocks: u64, memory: Memory) -> Self {
+        let space = memory.new_space();
+        Io { disk, memory, space, blocks: AtomicU64::new(blocks) }
     }
 
     /// Blocks of the address space.
@@ -33,11 +40,11 @@ impl Io {
 
     /// The metadata page at `ptr`, verified.
     pub(crate) fn page(&self, ptr: BlockPtr) -> Result<Arc<Page>> {
-        if let Some(page) = self.cache.get(&ptr) {
+        if let Some(page) = self.memory.page(self.space, ptr) {
             return Ok(page);
         }
         let page = self.read_page(ptr)?;
-        self.cache.insert(ptr, page.clone());
+        self.memory.keep_page(self.space, ptr, page.clone());
         Ok(page)
     }
 
@@ -50,12 +57,12 @@ impl Io {
 
     /// Keeps a page that was just written.
     pub(crate) fn remember(&self, ptr: BlockPtr, page: Arc<Page>) {
-        self.cache.insert(ptr, page);
+        self.memory.keep_page(self.space, ptr, page);
     }
 
     /// The page at `ptr`, if it is in memory.
     pub(crate) fn cached(&self, ptr: BlockPtr) -> Option<Arc<Page>> {
-        self.cache.get(&ptr)
+        self.memory.page(self.space, ptr)
     }
 
     /// Reads neighbouring blocks of file data as [`Self::read_run`] does, and keeps them.
@@ -64,7 +71,7 @@ impl Io {
         let (pages, _) = buf.as_chunks::<BLOCK_SIZE>();
         for (index, (page, sum)) in pages.iter().zip(sums).enumerate() {
             let ptr = BlockPtr { vbn: Vbn(start.0 + index as u64), sum: *sum };
-            self.cache.insert(ptr, Arc::new(*page));
+            self.memory.keep_page(self.space, ptr, Arc::new(*page));
         }
         Ok(())
     }
@@ -86,19 +93,29 @@ impl Io {
     }
 }
 
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.memory.leave(self.space);
+    }
+}
+
 /// Gathers pages for neighbouring blocks, so that they reach the disk in few calls.
 pub(crate) struct WriteBatch<'a> {
     disk: &'a dyn Disk,
     start: Vbn,
     pages: Vec<Arc<Page>>,
+    unflushed: usize,
 }
 
 /// Pages written by one call at the most (1 MiB).
 const BATCH_PAGES: usize = 256;
+/// Pages after which the host is made to write them (4 MiB). Else most of a CP would come to its last flush, and whoever
+/// flushes the log meanwhile would wait for all of it.
+const FLUSH_PAGES: usize = 1024;
 
 impl<'a> WriteBatch<'a> {
     pub(crate) fn new(disk: &'a dyn Disk) -> Self {
-        WriteBatch { disk, start: Vbn(0), pages: Vec::new() }
+        WriteBatch { disk, start: Vbn(0), pages: Vec::new(), unflushed: 0 }
     }
 
     pub(crate) fn push(&mut self, vbn: Vbn, page: Arc<Page>) -> Result<()> {
@@ -115,7 +132,12 @@ impl<'a> WriteBatch<'a> {
         if !self.pages.is_empty() {
             let slices: Vec<IoSlice<'_>> = self.pages.iter().map(|p| IoSlice::new(&p[..])).collect();
             self.disk.write_at(&slices, self.start.0 * BLOCK_SIZE_U64)?;
+            self.unflushed += self.pages.len();
             self.pages.clear();
+            if self.unflushed >= FLUSH_PAGES {
+                self.disk.flush()?;
+                self.unflushed = 0;
+            }
         }
         Ok(())
     }

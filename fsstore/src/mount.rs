@@ -10,22 +10,24 @@ use crate::fsinfo::{FsInfo, Role, SnapEntry, log_half_blocks, read_table};
 use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Generation, InodeNum, Lsn, SnapshotId};
 use crate::inode::Inode;
+use crate::inodes::Inodes;
 use crate::io::Io;
 use crate::layout::{ImageRoot, TreeRoot};
+use crate::memory::Means;
 use crate::nvlog::{self, Batch, Log};
 use crate::op::{FileKind, ROOT_INO, Time};
 use crate::ops;
+use crate::pace::Pace;
 use crate::quota::Quotas;
 use crate::record::{Act, Piece, Record};
 use crate::shared::{CpSignal, Shared};
 use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::tree::{Ledger, Slot, Tree};
-use crate::volume::{Tuning, VOLUME_BYTES_MIN, VolumeSpec};
+use crate::volume::{VOLUME_BYTES_MIN, VolumeSpec};
 use crate::walloc::Walloc;
 use crate::xattr::attrs_max;
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -61,12 +63,13 @@ pub(crate) fn new_info(spec: &VolumeSpec, role: Role) -> Result<FsInfo> {
 }
 
 /// Formats `disk` with an empty volume and mounts it.
-pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Shared> {
+pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, means: Means) -> Result<Shared> {
+    let Means { memory, threads } = means;
     let info = new_info(spec, Role::Volume)?;
     info.format_log(&*disk)?;
-    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let io = Arc::new(Io::within(disk, info.blocks, memory));
     let map = Tree { height: map_height(info.blocks), root: Slot::Hole };
-    let shared = assemble(io, info, map, Vec::new(), tuning)?;
+    let shared = assemble(io, info, map, Vec::new(), threads)?;
     let mut root = Inode::new(ROOT_INO, Generation(1));
     root.kind = Some(FileKind::Dir);
     (root.mode, root.nlink, root.size, root.parent) = (0o755, 2, BLOCK_SIZE_U64, ROOT_INO);
@@ -74,8 +77,7 @@ pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: 
     {
         let mut st = shared.state.write();
         st.charge_new(&shared.io, &root, now)?;
-        st.inodes.insert(ROOT_INO, Arc::new(root));
-        st.dirty.insert(ROOT_INO);
+        st.inodes.insert(ROOT_INO, root);
         st.files = 1;
     }
     shared.checkpoint(&mut shared.committed.lock(), &TableChange::Keep)?;
@@ -83,7 +85,8 @@ pub(crate) fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: 
 }
 
 /// Mounts the volume on `disk`; a clone over its parent, which is mounted.
-pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, tuning: Tuning) -> Result<Shared> {
+pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, means: Means) -> Result<Shared> {
+    let Means { memory, threads } = means;
     // A process that died may have left writes that the host has not made durable. What is about to be read must not
     // vanish once something is written that counts on it: both fsinfo blocks could be torn, or blocks that only
     // a vanishing image freed be overwritten.
@@ -95,7 +98,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, tuning: Tuning)
     let overlay = clones::over_volume(disk.clone(), &info, parent)?;
     let disk = overlay.clone().map_or(disk, |overlay| overlay as Arc<dyn Disk>);
     let batches = if info.role == Role::Volume { nvlog::read(&*disk, &info)? } else { Vec::new() };
-    let io = Arc::new(Io::new(disk, info.blocks, tuning.cache_bytes));
+    let io = Arc::new(Io::within(disk, info.blocks, memory));
     let mut snaps = read_table(info.table, info.table_len, &io)?;
     let map = Tree::from_root(info.image.map)?;
     if !info.gone.is_empty() {
@@ -104,7 +107,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, tuning: Tuning)
     }
     info.role = Role::Volume;
     info.log_id = fresh_log_id();
-    let mut shared = assemble(io, info, map, snaps, tuning)?;
+    let mut shared = assemble(io, info, map, snaps, threads)?;
     if overlay.is_some() {
         shared.clone_depth = parent.map_or(0, Shared::clone_depth) + 1;
         shared.overlay = overlay;
@@ -114,7 +117,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, parent: Option<&Shared>, tuning: Tuning)
     let mut committed = shared.committed.lock();
     let idle = {
         let st = shared.state.read();
-        st.dirty.is_empty() && st.ledger.is_empty()
+        st.inodes.dirty_len() == 0 && st.ledger.is_empty()
     };
     if idle {
         committed.info.write(&*shared.io.disk)?;
@@ -139,7 +142,7 @@ pub(crate) fn assemble(
     info: FsInfo,
     map: Tree,
     snaps: Vec<SnapEntry>,
-    tuning: Tuning,
+    threads: bool,
 ) -> Result<Shared> {
     let image = info.image;
     let mut maps = vec![map.clone()];
@@ -152,8 +155,7 @@ pub(crate) fn assemble(
     let free = free.ok_or_else(|| FsError::Format("more blocks in use than there are".to_owned()))?;
     let state = State {
         generation: image.cp.0 + 1,
-        inodes: HashMap::new(),
-        dirty: BTreeSet::new(),
+        inodes: Inodes::new(io.memory.clone()),
         inofile: Tree::from_root(image.inofile)?,
         next_ino: image.next_ino,
         free_ino: image.free_ino,
@@ -161,6 +163,8 @@ pub(crate) fn assemble(
         lsn: image.lsn,
         ledger: Ledger::default(),
         frozen_blocks: 0,
+        frozen_bytes: 0,
+        accounted: 0,
         fault: None,
         hash: NameHash::new(info.name_key),
         generation_max: image.generation_max,
@@ -174,8 +178,8 @@ pub(crate) fn assemble(
     Ok(Shared {
         uuid: info.uuid,
         first_data: info.first_data(),
-        inodes_max: usize::try_from(tuning.cache_bytes / 512).unwrap_or(usize::MAX).max(1024),
-        tuning,
+        threads,
+        pace: Pace::default(),
         log: Arc::new(Log::new(io.disk.clone(), &info, image.lsn)),
         state: RwLock::new(state),
         walloc: Mutex::new(Walloc::new(info.first_data(), info.blocks, free, image.allocated_total, maps)),

@@ -26,10 +26,16 @@ use std::thread::{self, Thread};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"FERRYLOG");
 const HEAD: usize = 48;
-/// Records waiting in memory from which a flush starts though nobody asked.
+/// Records waiting in memory from which a flush starts though nobody asked, at the most.
 const LAZY_BYTES: usize = 1 << 20;
-/// Largest buffer that is kept for later batches.
-const SPARE_BYTES: usize = 1 << 20;
+/// Most bytes of records waiting in memory.
+const PENDING_MAX: usize = 4 * LAZY_BYTES;
+/// Blocks on their way to the disk, and pointed to by records in memory, from which a flush starts though nobody asked (8 MiB).
+const POINTS_LAZY: usize = 2048;
+/// Most of them (32 MiB): the next flush takes as long as they need, for everybody.
+const POINTS_MAX: usize = 8192;
+/// Largest buffer that is kept for later batches. An idle volume has no use for a large one.
+const SPARE_BYTES: usize = 256 << 10;
 
 /// The log of a mounted volume.
 pub(crate) struct Log {
@@ -47,8 +53,8 @@ struct Inner {
     pending: Vec<u8>,
     /// The last batch's buffer, empty, to be the next `pending`.
     spare: Vec<u8>,
-    /// Whether a pending record points to blocks that no flush has covered.
-    points: bool,
+    /// How many blocks pending records point to that no flush has covered.
+    points: usize,
     /// Newest record in `pending` or before.
     appended: Lsn,
     durable: Lsn,
@@ -91,7 +97,7 @@ impl Log {
         let inner = Inner {
             pending: Vec::new(),
             spare: Vec::new(),
-            points: false,
+            points: 0,
             appended: lsn,
             durable: lsn,
             wanted: Lsn(0),
@@ -120,23 +126,44 @@ impl Log {
         let mut inner = self.inner.lock();
         record.encode(&mut inner.pending);
         inner.appended = record.lsn;
-        inner.points |= record.points_to_blocks();
-        if inner.pending.len() >= LAZY_BYTES {
+        inner.points += record.blocks_written_before();
+        if inner.is_lazy_enough(self.lazy_bytes()) {
             self.work.notify_one();
         }
     }
 
-    /// How full the half is, records in memory included: used and all blocks.
-    pub(crate) fn fill(&self) -> (u64, u64) {
+    /// Records waiting in memory from which a flush starts though nobody asked. What is pending counts against the half that is to
+    /// take it, so it must not fill a small one.
+    fn lazy_bytes(&self) -> usize {
+        let half = usize::try_from(self.half_blocks).unwrap_or(usize::MAX).saturating_mul(BLOCK_SIZE);
+        LAZY_BYTES.min(half / 8)
+    }
+
+    /// How full the half is, records in memory and `more` bytes of them included: used and all blocks.
+    pub(crate) fn fill(&self, more: usize) -> (u64, u64) {
         let inner = self.inner.lock();
-        (inner.next_block + blocks_for(inner.pending.len()), self.half_blocks)
+        (inner.next_block + blocks_for(inner.pending.len() + more), self.half_blocks)
     }
 
     /// Whether a record of `bytes` still fits.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let inner = self.inner.lock();
-        inner.pending.len() < 4 * LAZY_BYTES
+        inner.pending.len() < PENDING_MAX
+            && inner.points < POINTS_MAX
             && inner.next_block + blocks_for(inner.pending.len() + bytes) + 1 < self.half_blocks
+    }
+
+    /// Whether the records in memory leave room for `bytes`.
+    pub(crate) fn fits_pending(&self, bytes: usize) -> bool {
+        let inner = self.inner.lock();
+        inner.pending.len() + bytes < PENDING_MAX && inner.points < POINTS_MAX
+    }
+
+    /// Starts a flush though nobody waits for a record.
+    pub(crate) fn hurry(&self) {
+        let mut inner = self.inner.lock();
+        inner.wanted = inner.wanted.max(inner.appended);
+        self.work.notify_one();
     }
 
     /// From now on batches go to the other half; gives that half and its first batch's number.
@@ -176,7 +203,7 @@ impl Log {
         let padded = usize::try_from(blocks).unwrap_or(0) * BLOCK_SIZE;
         payload.resize(padded - HEAD, 0);
         let slices = [IoSlice::new(&head), IoSlice::new(&payload)];
-        let outcome = if points {
+        let outcome = if points > 0 {
             self.disk.write_at(&slices, first * BLOCK_SIZE_U64).and_then(|()| self.disk.flush())
         } else {
             self.disk.write_durable(&slices, first * BLOCK_SIZE_U64)
@@ -218,7 +245,14 @@ impl Log {
 
     /// A CP made everything up to `lsn` durable.
     pub(crate) fn covered(&self, lsn: Lsn) {
-        let wakers = self.inner.lock().advance(lsn);
+        let mut inner = self.inner.lock();
+        if inner.appended <= lsn {
+            // Nobody needs them any more, and they would count against the new half.
+            inner.pending.clear();
+            inner.points = 0;
+        }
+        let wakers = inner.advance(lsn);
+        drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -259,11 +293,11 @@ impl Log {
     }
 
     /// The flusher's loop: a batch whenever somebody waits, or much is pending.
-    pub(crate) fn run(&self, on_fault: impl Fn(&FsError)) {
+    pub(crate) fn run(&self, on_fault: impl Fn(&FsError), on_batch: impl Fn()) {
         loop {
             {
                 let mut inner = self.inner.lock();
-                while !inner.stop && !inner.has_work() {
+                while !inner.stop && !inner.has_work(self.lazy_bytes()) {
                     self.work.wait(&mut inner);
                 }
                 if inner.stop {
@@ -273,6 +307,7 @@ impl Log {
             if let Err(error) = self.flush_once() {
                 on_fault(&error);
             }
+            on_batch();
         }
     }
 
@@ -289,10 +324,15 @@ impl Log {
 }
 
 impl Inner {
-    fn has_work(&self) -> bool {
+    fn has_work(&self, lazy_bytes: usize) -> bool {
         self.fault.is_none()
             && !self.pending.is_empty()
-            && (self.wanted > self.durable || self.pending.len() >= LAZY_BYTES)
+            && (self.wanted > self.durable || self.is_lazy_enough(lazy_bytes))
+    }
+
+    /// Whether so much is pending that it is flushed though nobody waits.
+    fn is_lazy_enough(&self, lazy_bytes: usize) -> bool {
+        self.pending.len() >= lazy_bytes || self.points >= POINTS_LAZY
     }
 
     /// Gives those to wake, which the caller does without the lock.

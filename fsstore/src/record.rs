@@ -212,10 +212,14 @@ fn take_name(input: &mut Reader<'_>) -> Option<Bytes> {
 }
 
 impl Record {
-    /// Whether it counts on blocks that were written before it.
-    pub(crate) fn points_to_blocks(&self) -> bool {
-        let blocks = |piece: &Piece| matches!(piece, Piece::Blocks { .. });
-        matches!(&self.act, Act::Write(write) if write.pieces.iter().any(blocks))
+    /// How many blocks it counts on that were written before it.
+    pub(crate) fn blocks_written_before(&self) -> usize {
+        let Act::Write(write) = &self.act else { return 0 };
+        let blocks = |piece: &Piece| match piece {
+            Piece::Blocks { sums, .. } => sums.len(),
+            Piece::Bytes { .. } => 0,
+        };
+        write.pieces.iter().map(blocks).sum()
     }
 
     /// Appends the record, length first.

@@ -13,11 +13,12 @@ use crate::full::LastTold;
 use crate::ids::{BLOCK_SIZE_U64, CpNumber, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::io::Io;
+use crate::memory::Dirty;
 use crate::nvlog::Log;
 use crate::op::StatFs;
+use crate::pace::{self, Pace};
 use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
-use crate::volume::Tuning;
 use crate::walloc::Walloc;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
@@ -33,8 +34,9 @@ pub(crate) struct Shared {
     pub(crate) uuid: Uuid,
     /// First block behind the NVLOG.
     pub(crate) first_data: u64,
-    pub(crate) inodes_max: usize,
-    pub(crate) tuning: Tuning,
+    /// Whether flusher and CPs have threads of their own.
+    pub(crate) threads: bool,
+    pub(crate) pace: Pace,
     pub(crate) io: Arc<Io>,
     pub(crate) state: RwLock<State>,
     pub(crate) walloc: Mutex<Walloc>,
@@ -53,6 +55,25 @@ pub(crate) struct Shared {
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,
+}
+
+impl Dirty for Shared {
+    fn dirty_bytes(&self) -> u64 {
+        let st = self.state.read();
+        // What has failed can't be cleaned any more.
+        if self.pace.is_running() || st.fault.is_some() { 0 } else { st.dirty_bytes() }
+    }
+
+    fn clean(&self) {
+        self.request_cp();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let accounted = std::mem::take(&mut self.state.get_mut().accounted);
+        self.io.memory.account(accounted, 0);
+    }
 }
 
 /// Orders for the CP thread.
@@ -77,6 +98,7 @@ impl Shared {
         }
         drop(st);
         self.log.fail(error);
+        self.io.memory.moved();
     }
 
     /// Asks the CP thread for a CP.
@@ -112,39 +134,54 @@ impl Shared {
         self.checkpoint(&mut committed, &TableChange::Keep)
     }
 
+    /// Tells the volume's memory what has become dirty, or clean.
+    pub(crate) fn account(&self, st: &mut State) {
+        let bytes = st.dirty_bytes() + st.frozen_bytes;
+        self.io.memory.account(st.accounted, bytes);
+        st.accounted = bytes;
+    }
+
+    /// How full the log half and this volume's part of the dirty memory are with `bytes` more in the log: the fuller one, of
+    /// [`pace::FULL`]. A CP has one half of the memory, what is collected meanwhile the other; and less where other volumes
+    /// have more.
+    fn fullness(&self, st: &State, bytes: usize) -> u64 {
+        let memory = &self.io.memory;
+        let dirty = st.dirty_bytes();
+        let others = memory.dirty().saturating_sub(dirty);
+        let part = (memory.dirty_max() / 2).min(memory.dirty_max().saturating_sub(others)).max(1);
+        let (used, all) = self.log.fill(bytes);
+        (dirty * pace::FULL / part).max(used * pace::FULL / all.max(1))
+    }
+
     /// Whether the log and the dirty set have room for an operation of about `bytes` in the log.
     pub(crate) fn has_room(&self, st: &State, bytes: usize) -> bool {
-        let dirty = (st.ledger.dirty_blocks + st.frozen_blocks) * BLOCK_SIZE_U64;
-        dirty < 2 * self.tuning.dirty_bytes && self.log.fits(bytes)
+        self.log.fits(bytes) && self.fullness(st, bytes) <= self.pace.allowed()
     }
 
-    /// Waits until there is room, taking a CP if none is on its way.
-    pub(crate) fn wait_for_room(&self, bytes: usize) -> Result<()> {
-        loop {
-            let generation = {
-                let st = self.state.read();
-                if st.fault.is_some() {
-                    return Err(FsError::ReadOnly);
-                }
-                if self.has_room(&st, bytes) {
-                    return Ok(());
-                }
-                st.generation
-            };
+    /// Waits until a CP, or the flusher, has got on; sees to it that there is one. `seen`: the memory's [`Memory::events`] from before
+    /// there was no room.
+    pub(crate) fn wait_for_room(&self, bytes: usize, seen: u64) -> Result<()> {
+        if !self.threads {
+            let generation = self.state.read().generation;
             self.checkpoint_past(generation)?;
             // What is pending in memory counts against the new half too.
-            self.log.flush_once()?;
+            return self.log.flush_once();
         }
+        if !self.log.fits_pending(bytes) {
+            self.log.hurry();
+        }
+        if !self.pace.is_running() {
+            self.request_cp();
+            // Where it has nothing to write itself, others have all the memory.
+            self.io.memory.clean_most();
+        }
+        self.io.memory.wait(seen);
+        Ok(())
     }
 
-    /// Starts a CP when the log half or the dirty set is half full.
+    /// Starts a CP when there is enough for one.
     pub(crate) fn maybe_start_cp(&self, st: &State) {
-        if !self.tuning.threads || st.frozen_blocks > 0 {
-            return;
-        }
-        let (used, all) = self.log.fill();
-        let dirty = st.ledger.dirty_blocks * BLOCK_SIZE_U64;
-        if used * 2 > all || dirty > self.tuning.dirty_bytes {
+        if self.threads && !self.pace.is_running() && self.fullness(st, 0) >= pace::START {
             self.request_cp();
         }
     }
@@ -153,7 +190,7 @@ impl Shared {
     pub(crate) fn spare_blocks(&self, st: &State) -> u64 {
         let sharing = st.sharing || !st.ledger.adopted.is_empty();
         let refs_blocks = if sharing { refs_blocks_max(self.blocks()) } else { 0 };
-        let operations = st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64;
+        let operations = st.ledger.dirty_blocks + st.frozen_blocks + st.inodes.dirty_len() as u64;
         let spoken_for = operations + self.map_blocks() + refs_blocks + 16;
         self.walloc.lock().free.saturating_sub(spoken_for)
     }
@@ -214,9 +251,9 @@ impl Shared {
         }
         {
             let st = self.state.read();
-            if let Some(inode) = st.inodes.get(&id.ino) {
+            if let Some(inode) = st.inodes.get(id.ino) {
                 let ours = inode.kind.is_some() && inode.generation == id.generation;
-                match st.visible(inode) {
+                match st.visible(&inode) {
                     _ if !ours => return Err(FsError::Stale),
                     Some(inode) => return Ok(inode),
                     None => {}
@@ -242,7 +279,7 @@ impl Shared {
             return if self.snap(id.snapshot).is_err() { Err(FsError::Stale) } else { outcome };
         }
         let st = self.state.read();
-        let inode = st.inodes.get(&id.ino).and_then(|inode| st.visible(inode)).unwrap_or(inode);
+        let inode = st.inodes.get(id.ino).and_then(|inode| st.visible(&inode)).unwrap_or(inode);
         let outcome = read(&inode);
         if let Err(error @ FsError::Corrupt { .. }) = &outcome {
             tracing::error!(volume = %self.uuid, inode = %id.ino, %error, "corruption found");

@@ -200,7 +200,7 @@ impl Shared {
         let entry = self.snap(base)?;
         let dirty = {
             let st = self.state.read();
-            st.ledger.dirty_blocks + st.frozen_blocks + st.dirty.len() as u64
+            st.ledger.dirty_blocks + st.frozen_blocks + st.inodes.dirty_len() as u64
         };
         let allocated = self.walloc.lock().allocated_total;
         Ok((allocated.saturating_sub(entry.image.allocated_total) + dirty) * BLOCK_SIZE_U64)

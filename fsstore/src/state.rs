@@ -5,20 +5,19 @@ use crate::error::{FsError, Result};
 use crate::fsinfo::SnapEntry;
 use crate::ids::{FileId, Generation, InodeNum, Lsn, SnapshotId, Vbn};
 use crate::inode::{Hidden, INODES_PER_PAGE, Inode};
+use crate::inodes::Inodes;
 use crate::io::Io;
+use crate::memory::DIRTY_INODE_BYTES;
 use crate::op::ROOT_INO;
 use crate::quota::{Charge, Quotas};
 use crate::tree::{Edit, Ledger, Tree};
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Everything that operations change. Behind one lock; a CP freezes it by cloning a few roots.
 pub(crate) struct State {
     /// The CP being collected.
     pub(crate) generation: u64,
-    pub(crate) inodes: HashMap<InodeNum, Arc<Inode>>,
-    /// Inodes that the next CP has to write.
-    pub(crate) dirty: BTreeSet<InodeNum>,
+    pub(crate) inodes: Inodes,
     /// Inode file of the last committed CP.
     pub(crate) inofile: Tree,
     pub(crate) next_ino: InodeNum,
@@ -29,6 +28,10 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     /// Nodes that the running CP has still to find blocks for, at the most.
     pub(crate) frozen_blocks: u64,
+    /// Memory of what the running CP froze.
+    pub(crate) frozen_bytes: u64,
+    /// Bytes that the volume's memory knows of.
+    pub(crate) accounted: u64,
     /// Why no change is taken any more.
     pub(crate) fault: Option<FsError>,
     pub(crate) hash: NameHash,
@@ -47,12 +50,18 @@ pub(crate) struct State {
 
 impl State {
     /// The inode `ino`, free or not.
-    pub(crate) fn load(&mut self, io: &Io, ino: InodeNum) -> Result<&Arc<Inode>> {
-        if !self.inodes.contains_key(&ino) {
-            let inode = Inode::load(&self.inofile, io, ino)?.ok_or(FsError::Stale)?;
-            self.inodes.insert(ino, Arc::new(inode));
+    pub(crate) fn load(&mut self, io: &Io, ino: InodeNum) -> Result<Arc<Inode>> {
+        if let Some(inode) = self.inodes.get(ino) {
+            return Ok(inode);
         }
-        self.inodes.get(&ino).ok_or(FsError::Stale)
+        let inode = Arc::new(Inode::load(&self.inofile, io, ino)?.ok_or(FsError::Stale)?);
+        self.inodes.keep(ino, inode.clone());
+        Ok(inode)
+    }
+
+    /// Bytes of memory that wait for the next CP.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.ledger.bytes() + self.inodes.dirty_len() as u64 * DIRTY_INODE_BYTES
     }
 
     /// The file that `id` names.
@@ -67,7 +76,6 @@ impl State {
         if inode.kind.is_none() || inode.generation != id.generation {
             return Err(FsError::Stale);
         }
-        let inode = inode.clone();
         if inode.hidden == Hidden::Stream {
             self.load(io, inode.parent)?;
         }
@@ -78,7 +86,7 @@ impl State {
     pub(crate) fn visible(&self, inode: &Arc<Inode>) -> Option<Arc<Inode>> {
         match inode.hidden {
             Hidden::No => Some(inode.clone()),
-            Hidden::Stream => self.inodes.get(&inode.parent).map(|file| Arc::new(inode.with_rights_of(file))),
+            Hidden::Stream => self.inodes.get(inode.parent).map(|file| Arc::new(inode.with_rights_of(&file))),
             Hidden::AttrDir | Hidden::Value => None,
         }
     }
@@ -96,12 +104,12 @@ impl State {
         ino: InodeNum,
         change: impl FnOnce(&mut Inode, &mut Edit<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.load(io, ino)?;
-        self.dirty.insert(ino);
-        let inode = self.inodes.get_mut(&ino).ok_or(FsError::Stale)?;
+        let inofile = &self.inofile;
+        let load = || Ok(Arc::new(Inode::load(inofile, io, ino)?.ok_or(FsError::Stale)?));
+        let inode = self.inodes.change(ino, load)?;
         let before = Charge::of(inode);
         let mut edit = Edit { io, generation: self.generation, ledger: &mut self.ledger };
-        let outcome = change(Arc::make_mut(inode), &mut edit)?;
+        let outcome = change(inode, &mut edit)?;
         let after = Charge::of(inode);
         if before != after {
             self.quota.note(before, after);
@@ -156,8 +164,7 @@ impl State {
         self.quota.note(Charge::NONE, Charge::of(&inode));
         self.files += 1;
         self.generation_max = self.generation_max.max(inode.generation.0);
-        self.dirty.insert(ino);
-        self.inodes.insert(ino, Arc::new(inode));
+        self.inodes.insert(ino, inode);
         Ok(())
     }
 
@@ -207,13 +214,5 @@ impl State {
             at = self.load(io, at)?.parent;
         }
         Err(FsError::Corrupt { ino: dir, vbn: Vbn(0) })
-    }
-
-    /// Drops clean inodes when there are more than `max` in memory.
-    pub(crate) fn evict(&mut self, max: usize) {
-        if self.inodes.len() > max {
-            let dirty = &self.dirty;
-            self.inodes.retain(|ino, _| dirty.contains(ino) || *ino == ROOT_INO);
-        }
     }
 }

@@ -16,6 +16,11 @@ use std::sync::{Arc, OnceLock};
 /// Tallest tree: 256^5 blocks of 4 KiB are far more than the largest file.
 pub(crate) const HEIGHT_MAX: u8 = 5;
 
+/// Memory of a data page that waits for a CP, in bytes.
+pub(crate) const DATA_NODE_BYTES: u64 = (BLOCK_SIZE + size_of::<Node>() + 96) as u64;
+/// The same of an index.
+pub(crate) const INDEX_NODE_BYTES: u64 = (FANOUT * size_of::<Slot>() + size_of::<Node>() + 96) as u64;
+
 /// Where a block of a file is.
 #[derive(Clone)]
 pub(crate) enum Slot {
@@ -30,9 +35,12 @@ pub(crate) struct Node {
     /// The block on disk that this one replaces.
     pub(crate) origin: Origin,
     pub(crate) generation: u64,
-    /// Where a CP wrote it.
-    pub(crate) home: OnceLock<BlockPtr>,
+    pub(crate) home: Home,
 }
+
+/// Where a CP wrote a node. Whoever only needs to know that shares this and not the node, which would keep its page and, through
+/// what it replaced, those of all CPs before in memory.
+pub(crate) type Home = Arc<OnceLock<BlockPtr>>;
 
 #[derive(Clone)]
 pub(crate) enum Body {
@@ -46,7 +54,7 @@ pub(crate) enum Origin {
     Nothing,
     Block(Vbn),
     /// A frozen node whose place is known once its CP is done.
-    Frozen(Arc<Node>),
+    Frozen(Home),
 }
 
 /// What operations since the last freeze did to blocks; the next CP settles it.
@@ -55,13 +63,15 @@ pub(crate) struct Ledger {
     /// Blocks that the new image does not use any more.
     pub(crate) freed: Vec<Vbn>,
     /// The same, of nodes whose place the running CP is about to say.
-    pub(crate) freed_frozen: Vec<Arc<Node>>,
+    pub(crate) freed_frozen: Vec<Home>,
     /// Runs of blocks that operations have allocated and written themselves.
     pub(crate) allocated: Vec<(Vbn, u64)>,
     /// Runs of blocks that got one more user.
     pub(crate) adopted: Vec<(Vbn, u64)>,
     /// Nodes that the CP will have to find a block for.
     pub(crate) dirty_blocks: u64,
+    /// Those of them that are indexes.
+    pub(crate) dirty_indexes: u64,
 }
 
 impl Ledger {
@@ -71,6 +81,28 @@ impl Ledger {
             && self.allocated.is_empty()
             && self.adopted.is_empty()
             && self.dirty_blocks == 0
+    }
+
+    /// Bytes of memory that wait for the next CP, inodes apart.
+    pub(crate) fn bytes(&self) -> u64 {
+        let lists = (self.freed.len() + self.freed_frozen.len()) * size_of::<Vbn>()
+            + (self.allocated.len() + self.adopted.len()) * size_of::<(Vbn, u64)>();
+        let data = self.dirty_blocks - self.dirty_indexes;
+        data * DATA_NODE_BYTES + self.dirty_indexes * INDEX_NODE_BYTES + lists as u64
+    }
+
+    /// A node that the CP has to find a block for.
+    fn node(&mut self, body: Body, origin: Origin, generation: u64) -> Node {
+        self.dirty_blocks += 1;
+        self.dirty_indexes += u64::from(matches!(body, Body::Index(_)));
+        Node::new(body, origin, generation)
+    }
+
+    /// It is not needed any more.
+    fn forget(&mut self, node: &Node) {
+        self.dirty_blocks -= 1;
+        self.dirty_indexes -= u64::from(matches!(node.body, Body::Index(_)));
+        self.free_origin(&node.origin);
     }
 
     /// One more user of a block.
@@ -85,7 +117,7 @@ impl Ledger {
         match origin {
             Origin::Nothing => {}
             Origin::Block(vbn) => self.freed.push(*vbn),
-            Origin::Frozen(node) => self.freed_frozen.push(node.clone()),
+            Origin::Frozen(home) => self.freed_frozen.push(home.clone()),
         }
     }
 }
@@ -122,7 +154,20 @@ fn slot_of(fbn: u64, level: u8) -> usize {
 
 impl Node {
     fn new(body: Body, origin: Origin, generation: u64) -> Self {
-        Node { body, origin, generation, home: OnceLock::new() }
+        Node { body, origin, generation, home: Home::default() }
+    }
+}
+
+impl Body {
+    /// The body of a node of `generation` that replaces this one's. What an earlier CP has written below is left to the disk: a
+    /// tree that is always being read while it changes can't be pruned. The blocks of the last CP may be on their way yet.
+    fn again(&self, generation: u64) -> Body {
+        let Body::Index(slots) = self else { return self.clone() };
+        let again = |slot: &Slot| match slot {
+            Slot::Mem(node) if node.generation + 1 < generation => Slot::from_ptr(pointer_of(slot)),
+            Slot::Mem(_) | Slot::Hole | Slot::Disk(_) => slot.clone(),
+        };
+        Body::Index(Box::new(std::array::from_fn(|index| again(&slots[index]))))
     }
 }
 
@@ -257,8 +302,7 @@ impl Tree {
 
     /// Puts a whole new data page at `fbn` without reading the old one; says whether it was a hole.
     pub(crate) fn put_page(&mut self, edit: &mut Edit<'_>, fbn: Fbn, page: Arc<Page>) -> Result<bool> {
-        let node = Node::new(Body::Data(page), Origin::Nothing, edit.generation);
-        edit.ledger.dirty_blocks += 1;
+        let node = edit.ledger.node(Body::Data(page), Origin::Nothing, edit.generation);
         self.replace(edit, fbn, Slot::Mem(Arc::new(node)))
     }
 
@@ -295,8 +339,7 @@ impl Tree {
             if !matches!(old, Slot::Hole) {
                 let mut slots: Box<[Slot; FANOUT]> = Box::new(std::array::from_fn(|_| Slot::Hole));
                 slots[0] = old;
-                let node = Node::new(Body::Index(slots), Origin::Nothing, edit.generation);
-                edit.ledger.dirty_blocks += 1;
+                let node = edit.ledger.node(Body::Index(slots), Origin::Nothing, edit.generation);
                 self.root = Slot::Mem(Arc::new(node));
             }
         }
@@ -316,21 +359,42 @@ impl Tree {
         root
     }
 
-    /// Forgets nodes that a CP has written: their blocks stand on disk.
-    pub(crate) fn prune(&mut self) {
-        prune_slot(&mut self.root);
+    /// Forgets nodes that a CP has written, for their blocks stand on disk: from block `from` on, looking at `budget` slots at
+    /// the most. Gives where to go on; what was forgotten is in `dead`, for whoever holds a lock had better not free it.
+    pub(crate) fn prune(&mut self, from: Fbn, mut budget: usize, dead: &mut Vec<Arc<Node>>) -> Option<Fbn> {
+        prune_slot(&mut self.root, self.height, 0, from.0, &mut budget, dead).map(Fbn)
     }
 }
 
-fn prune_slot(slot: &mut Slot) {
-    let Slot::Mem(node) = slot else { return };
-    if let Some(ptr) = node.home.get() {
-        *slot = Slot::Disk(*ptr);
-    } else if let Some(node) = Arc::get_mut(node)
-        && let Body::Index(slots) = &mut node.body
-    {
-        slots.iter_mut().for_each(prune_slot);
+fn prune_slot(
+    slot: &mut Slot,
+    level: u8,
+    base: u64,
+    from: u64,
+    budget: &mut usize,
+    dead: &mut Vec<Arc<Node>>,
+) -> Option<u64> {
+    let Slot::Mem(node) = slot else { return None };
+    if let Some(ptr) = node.home.get().copied() {
+        if let Slot::Mem(node) = std::mem::replace(slot, Slot::Disk(ptr)) {
+            dead.push(node);
+        }
+        return None;
     }
+    let Some(Node { body: Body::Index(slots), .. }) = Arc::get_mut(node) else { return None };
+    let first = slot_of(from.max(base), level);
+    for (index, below) in slots.iter_mut().enumerate().skip(first) {
+        let at = base + index as u64 * span(level - 1);
+        if *budget == 0 {
+            return Some(at);
+        }
+        *budget -= 1;
+        let rest = prune_slot(below, level - 1, at, from, budget, dead);
+        if rest.is_some() {
+            return rest;
+        }
+    }
+    None
 }
 
 /// The part of `range` that the child `index` of a node at `level`, whose first block is `base`, covers, and the child's
@@ -461,27 +525,24 @@ fn own<'s>(slot: &'s mut Slot, level: u8, edit: &mut Edit<'_>) -> Result<&'s mut
             } else {
                 Body::Index(Box::new(std::array::from_fn(|_| Slot::Hole)))
             };
-            edit.ledger.dirty_blocks += 1;
-            Some(Node::new(body, Origin::Nothing, edit.generation))
+            Some(edit.ledger.node(body, Origin::Nothing, edit.generation))
         }
         Slot::Disk(ptr) => {
             let page = edit.io.page(*ptr)?;
             let body = if level == 0 { Body::Data(page) } else { Body::Index(decode_index(&page)) };
-            edit.ledger.dirty_blocks += 1;
-            Some(Node::new(body, Origin::Block(ptr.vbn), edit.generation))
+            Some(edit.ledger.node(body, Origin::Block(ptr.vbn), edit.generation))
         }
         Slot::Mem(node) if node.generation < edit.generation => {
             let origin = match node.home.get() {
                 Some(ptr) => Origin::Block(ptr.vbn),
-                None => Origin::Frozen(node.clone()),
+                None => Origin::Frozen(node.home.clone()),
             };
-            edit.ledger.dirty_blocks += 1;
-            Some(Node::new(node.body.clone(), origin, edit.generation))
+            Some(edit.ledger.node(node.body.again(edit.generation), origin, edit.generation))
         }
         // A reader holds it: it keeps the old content, and the new node stands in for this one.
         Slot::Mem(node) => match Arc::get_mut(node) {
             Some(_) => None,
-            None => Some(Node::new(node.body.clone(), node.origin.clone(), edit.generation)),
+            None => Some(Node::new(node.body.again(edit.generation), node.origin.clone(), edit.generation)),
         },
     };
     if let Some(node) = replacement {
@@ -515,12 +576,11 @@ fn release(slot: &Slot, level: u8, edit: &mut Edit<'_>) -> Result<u64> {
                 }
             }
             if node.generation == edit.generation {
-                edit.ledger.dirty_blocks -= 1;
-                edit.ledger.free_origin(&node.origin);
+                edit.ledger.forget(node);
             } else if let Some(ptr) = node.home.get() {
                 edit.ledger.freed.push(ptr.vbn);
             } else {
-                edit.ledger.freed_frozen.push(node.clone());
+                edit.ledger.freed_frozen.push(node.home.clone());
             }
             Ok(dropped)
         }

@@ -9,6 +9,7 @@ use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
 use crate::inode::Inode;
 use crate::layout::checksum;
+use crate::memory::{Means, Memory};
 use crate::mount;
 use crate::nvlog::Log;
 use crate::op::{Context, Done, Op, StatFs, Time};
@@ -40,12 +41,13 @@ pub struct VolumeSpec {
 /// Smallest volume, in bytes.
 pub const VOLUME_BYTES_MIN: u64 = 4 << 20;
 
-/// How a volume is to run.
+/// How a volume is to run that has memory of its own; a [`Memory`] stands in for it where volumes share one.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// Most bytes of clean metadata blocks kept in memory.
+    /// Most bytes of clean blocks and inodes kept in memory.
     pub cache_bytes: u64,
-    /// Dirty bytes from which a consistency point starts by itself.
+    /// Most bytes of memory with changes that no consistency point has written. One starts by itself at an eighth of it, and
+    /// operations are slowed down as it fills.
     pub dirty_bytes: u64,
     /// Threads for log flushes and CPs. `false`: the caller drives [`Volume::flush_log`] and
     /// [`Volume::consistency_point`], which makes every run repeatable (tests).
@@ -55,6 +57,13 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning { cache_bytes: 64 << 20, dirty_bytes: 128 << 20, threads: true }
+    }
+}
+
+impl From<Tuning> for Means {
+    /// Memory of its own.
+    fn from(tuning: Tuning) -> Means {
+        Means { memory: Memory::new(tuning.cache_bytes, tuning.dirty_bytes), threads: tuning.threads }
     }
 }
 
@@ -122,16 +131,21 @@ impl Volume {
     ///
     /// # Errors
     /// The disk's, and [`FsError::Format`] for a size that is too small.
-    pub fn create(disk: Arc<dyn Disk>, spec: &VolumeSpec, now: Time, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::create(disk, spec, now, tuning)?))
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        spec: &VolumeSpec,
+        now: Time,
+        means: impl Into<Means>,
+    ) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::create(disk, spec, now, means.into())?))
     }
 
     /// Mounts the volume on `disk`, replaying its log.
     ///
     /// # Errors
     /// [`FsError::Format`] for what is no volume, [`FsError::Corrupt`] for a damaged one, and the disk's.
-    pub fn open(disk: Arc<dyn Disk>, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, None, tuning)?))
+    pub fn open(disk: Arc<dyn Disk>, means: impl Into<Means>) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, None, means.into())?))
     }
 
     /// Makes `disk`, which is blank and as long as `parent`, a writable clone of a snapshot of `parent` with the identity
@@ -145,9 +159,9 @@ impl Volume {
         uuid: Uuid,
         parent: &Volume,
         snapshot: SnapshotId,
-        tuning: Tuning,
+        means: impl Into<Means>,
     ) -> Result<Arc<Volume>> {
-        Ok(Self::start(clones::create(disk, uuid, &parent.shared, snapshot, tuning)?))
+        Ok(Self::start(clones::create(disk, uuid, &parent.shared, snapshot, means.into())?))
     }
 
     /// Mounts the clone on `disk` over its parent; a volume that needs no parent (any more) too.
@@ -155,8 +169,8 @@ impl Volume {
     /// # Errors
     /// As [`Volume::open`]; [`FsError::Format`] for another parent than that of the clone, [`FsError::Snapshot`] if it has
     /// lost the snapshot.
-    pub fn open_clone(disk: Arc<dyn Disk>, parent: &Volume, tuning: Tuning) -> Result<Arc<Volume>> {
-        Ok(Self::start(mount::open(disk, Some(&parent.shared), tuning)?))
+    pub fn open_clone(disk: Arc<dyn Disk>, parent: &Volume, means: impl Into<Means>) -> Result<Arc<Volume>> {
+        Ok(Self::start(mount::open(disk, Some(&parent.shared), means.into())?))
     }
 
     /// Where this volume comes from, as long as it has blocks in the file of another.
@@ -178,9 +192,11 @@ impl Volume {
     fn start(shared: Shared) -> Arc<Volume> {
         let shared = Arc::new(shared);
         let mut threads = Vec::new();
-        if shared.tuning.threads {
+        if shared.threads {
+            let dirty = Arc::downgrade(&shared);
+            shared.io.memory.enlist(dirty);
             let (log, cps) = (shared.clone(), shared.clone());
-            let run_log = move || log.log.run(|error| log.latch(error));
+            let run_log = move || log.log.run(|error| log.latch(error), || log.io.memory.moved());
             threads.push(spawn("ferry-nvlog", run_log));
             threads.push(spawn("ferry-cp", move || cps.run_cps()));
         }
@@ -211,6 +227,7 @@ impl Volume {
             let mut st = self.shared.state.write();
             st.fault.get_or_insert(FsError::ReadOnly);
         }
+        self.shared.io.memory.moved();
         // What came between the CP and the end is in the log.
         let flushed = self.shared.log.flush_once();
         self.shared.log.fail(&FsError::ReadOnly);
@@ -309,7 +326,10 @@ impl Volume {
             (Op::SetXattr { value, .. }, _) => (value.len() + RECORD_OVERHEAD, ops::cost(op)),
             _ => (RECORD_OVERHEAD, ops::cost(op)),
         };
+        // Who has to wait does so in the order of arrival, and keeps its place until it is through.
+        let mut turn = shared.pace.is_crowded().then(|| shared.pace.queue());
         let mut st = loop {
+            let seen = shared.io.memory.events();
             let st = shared.state.write();
             if st.fault.is_some() {
                 return Err(FsError::ReadOnly);
@@ -318,7 +338,10 @@ impl Volume {
                 break st;
             }
             drop(st);
-            shared.wait_for_room(bytes)?;
+            match turn {
+                None => turn = Some(shared.pace.queue()),
+                Some(_) => shared.wait_for_room(bytes, seen)?,
+            }
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
@@ -335,6 +358,7 @@ impl Volume {
             // Only what could be applied is logged, or a damaged block would keep the volume from being mounted: replay
             // would fail as this did. Nobody has seen it before the log has it: the state is still locked.
             shared.log.append(&record);
+            shared.account(&mut st);
         }
         shared.maybe_start_cp(&st);
         ops::outcome(&mut st, &shared.io, plan)
@@ -388,7 +412,7 @@ impl Volume {
     /// Resolves once every operation up to `lsn` is durable. Flushes are shared (group commit).
     /// NFS's COMMIT is `durable(v.last_lsn())`.
     pub fn durable(&self, lsn: Lsn) -> impl Future<Output = Result<()>> + Send + 'static {
-        Durable { log: self.shared.log.clone(), lsn, threads: self.shared.tuning.threads }
+        Durable { log: self.shared.log.clone(), lsn, threads: self.shared.threads }
     }
 
     /// The same, blocking.
@@ -396,7 +420,7 @@ impl Volume {
     /// # Errors
     /// The disk's: it is not known which of the operations are durable.
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
-        if self.shared.tuning.threads { self.shared.log.wait_durable(lsn) } else { self.flush_log() }
+        if self.shared.threads { self.shared.log.wait_durable(lsn) } else { self.flush_log() }
     }
 
     /// The newest operation applied.

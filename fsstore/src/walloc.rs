@@ -16,7 +16,12 @@ use std::collections::{BTreeSet, HashMap};
 struct Region {
     used: Box<Bits>,
     free: u64,
+    /// Freezes when a block of it was last handed out.
+    touched: u64,
 }
+
+/// Regions kept in memory, about: more of them go with a CP (2 MiB; the map of 64 GiB).
+const REGIONS_MAX: usize = 512;
 
 /// The free space of a volume.
 pub(crate) struct Walloc {
@@ -26,6 +31,8 @@ pub(crate) struct Walloc {
     /// Blocks from here on are not handed out, and not counted as free: the volume may be about to become smaller.
     limit: u64,
     regions: HashMap<u64, Region>,
+    /// How many CPs have begun.
+    freezes: u64,
     cursor: u64,
     /// Blocks that may be handed out now.
     pub(crate) free: u64,
@@ -42,6 +49,7 @@ impl Walloc {
             blocks,
             limit: blocks,
             regions: HashMap::new(),
+            freezes: 0,
             cursor: first,
             free,
             allocated_total,
@@ -49,9 +57,20 @@ impl Walloc {
         }
     }
 
-    /// From here on, regions are loaded from these maps.
+    /// From here on, regions are loaded from these maps, which have every block that was handed out before
+    /// [`Walloc::freeze`] was last called.
     pub(crate) fn set_maps(&mut self, maps: Vec<Tree>) {
         self.maps = maps;
+        let frozen = self.freezes;
+        if self.regions.len() > REGIONS_MAX {
+            // What was handed out since is in no map.
+            self.regions.retain(|_, region| region.touched >= frozen);
+        }
+    }
+
+    /// A CP begins.
+    pub(crate) fn freeze(&mut self) {
+        self.freezes += 1;
     }
 
     fn region(&mut self, io: &Io, index: u64) -> Result<&mut Region> {
@@ -69,13 +88,14 @@ impl Walloc {
                 }
             }
             let free = used.iter().map(|word| u64::from(word.count_zeros())).sum();
-            self.regions.insert(index, Region { used, free });
+            self.regions.insert(index, Region { used, free, touched: 0 });
         }
         Ok(self.regions.get_mut(&index).expect("the region was just loaded"))
     }
 
     /// Takes a run of 1 to `want` neighbouring blocks; `None` when the volume is full.
     pub(crate) fn alloc_run(&mut self, io: &Io, want: u64) -> Result<Option<(Vbn, u64)>> {
+        let freezes = self.freezes;
         let (limit, regions) = (self.limit, self.limit.div_ceil(MAP_BLOCKS_PER_PAGE));
         if self.cursor >= limit {
             self.cursor = self.first;
@@ -97,6 +117,7 @@ impl Walloc {
                     set(&mut region.used, taken);
                 }
                 region.free -= len;
+                region.touched = freezes;
                 self.free -= len;
                 self.allocated_total += len;
                 self.cursor = base + bit + len;
@@ -190,9 +211,11 @@ impl Walloc {
 
     /// Marks blocks that a replayed operation had allocated.
     pub(crate) fn claim(&mut self, io: &Io, start: Vbn, len: u64) -> Result<()> {
+        let freezes = self.freezes;
         for vbn in start.0..start.0 + len {
             let (page, bit) = place(Vbn(vbn));
             let region = self.region(io, page.0)?;
+            region.touched = freezes;
             if !is_set(&region.used, bit) {
                 set(&mut region.used, bit);
                 region.free -= 1;
@@ -207,6 +230,21 @@ impl Walloc {
     pub(crate) fn unalloc(&mut self, start: Vbn, len: u64) {
         (start.0..start.0 + len).for_each(|vbn| self.release(Vbn(vbn)));
         self.allocated_total -= len;
+    }
+
+    /// Gives back blocks that no image uses any more; fast where they are sorted.
+    pub(crate) fn release_all(&mut self, freed: &[Vbn]) {
+        for of_page in freed.chunk_by(|a, b| place(*a).0 == place(*b).0) {
+            let Some(first) = of_page.first() else { continue };
+            self.free += of_page.iter().filter(|vbn| vbn.0 < self.limit).count() as u64;
+            let Some(region) = self.regions.get_mut(&place(*first).0.0) else { continue };
+            for vbn in of_page {
+                let (_, bit) = place(*vbn);
+                assert!(is_set(&region.used, bit), "{vbn:?} was freed twice");
+                clear(&mut region.used, bit);
+            }
+            region.free += of_page.len() as u64;
+        }
     }
 
     /// Gives back a block that no image uses any more.

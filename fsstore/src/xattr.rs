@@ -120,7 +120,7 @@ impl State {
         }
         let dir = self.load(io, file.attrs)?;
         if dir.hidden == Hidden::AttrDir && dir.parent == file.ino {
-            Ok(Some(dir.clone()))
+            Ok(Some(dir))
         } else {
             Err(FsError::Corrupt { ino: file.ino, vbn: crate::ids::Vbn(0) })
         }
@@ -130,12 +130,12 @@ impl State {
     pub(crate) fn attr_file(&mut self, io: &Io, file: &Inode, entry: &[u8]) -> Result<Option<Arc<Inode>>> {
         let Some(dir) = self.attr_dir(io, file)? else { return Ok(None) };
         let target = self.find(io, &dir, entry)?;
-        target.map(|target| self.load(io, target.file.ino).cloned()).transpose()
+        target.map(|target| self.load(io, target.file.ino)).transpose()
     }
 
     /// The entries of the attribute directory `dir`.
     pub(crate) fn attr_entries(&mut self, io: &Io, dir: InodeNum) -> Result<Vec<(Bytes, FileId)>> {
-        let dir = self.load(io, dir)?.clone();
+        let dir = self.load(io, dir)?;
         let mut entries = Vec::new();
         directory::scan(&dir, io, Cookie(0), &mut |entry| {
             entries.push((Bytes::copy_from_slice(entry.name), entry.file));

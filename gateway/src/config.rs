@@ -29,7 +29,7 @@ pub struct Config {
     /// Ports that new LIFs get.
     #[serde(default)]
     pub nfs: NfsConfig,
-    /// Memory of each volume.
+    /// Memory and clockwork of the volumes.
     #[serde(default)]
     pub volumes: VolumesConfig,
 }
@@ -77,10 +77,9 @@ pub struct NfsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VolumesConfig {
-    /// Most MiB of clean blocks that one volume keeps in memory.
-    pub cache_mib: u64,
-    /// MiB of changes from which a volume takes a consistency point by itself.
-    pub dirty_mib: u64,
+    /// Most MiB of memory that all volumes together use for blocks, inodes and changes; absent: a quarter of the machine's, or of
+    /// the control group's limit, from 128 MiB to 8 GiB.
+    pub memory_mib: Option<u64>,
     /// Seconds between consistency points of a volume that changes.
     pub checkpoint_interval_s: u64,
     /// MiB per second that the background scrub reads, over all volumes; 0: none.
@@ -122,8 +121,7 @@ impl Default for NfsConfig {
 impl Default for VolumesConfig {
     fn default() -> Self {
         VolumesConfig {
-            cache_mib: 64,
-            dirty_mib: 128,
+            memory_mib: None,
             checkpoint_interval_s: 10,
             scrub_mib_per_s: 4,
             scrub_interval_h: 168,
@@ -176,6 +174,9 @@ impl Config {
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
+        }
+        if self.volumes.memory_mib.is_some_and(|mib| !(16..=1 << 24).contains(&mib)) {
+            return refuse("volumes.memory_mib must be 16 to 16777216, or left out".to_owned());
         }
         if self.volumes.scrub_mib_per_s > 1 << 20 {
             return refuse("volumes.scrub_mib_per_s must be at most 1048576".to_owned());
@@ -236,6 +237,7 @@ mod tests {
         assert!(refused("[nfs]\nprot = 1\n").contains("unknown field `prot`"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:7680\"\n").contains("must be a loopback address"));
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
+        assert!(refused("[volumes]\nmemory_mib = 1\n").contains("must be 16"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));
         let bad_name =

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod demo;
 pub mod handle;
 pub mod lif;
+mod memory;
 pub mod metrics;
 pub mod migration;
 pub mod nfs3;

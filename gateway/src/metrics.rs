@@ -41,6 +41,13 @@ pub fn install() {
             "ferry_volume_scrub_damaged_blocks",
             "Blocks of a volume that the scrub found damaged"
         );
+        describe_gauge!("ferry_memory_cache_bytes", "Clean blocks and inodes of volumes in memory");
+        describe_gauge!("ferry_memory_cache_limit_bytes", "Most of them");
+        describe_gauge!(
+            "ferry_memory_dirty_bytes",
+            "Changes in memory that no consistency point has written"
+        );
+        describe_gauge!("ferry_memory_dirty_limit_bytes", "Most of them");
         describe_counter!("ferry_scrubbed_bytes_total", "Bytes that the background scrub has read");
         handle
     });
@@ -89,6 +96,11 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
         gauge!("ferry_requests_in_flight", "vserver" => name.clone()).set(as_f64(in_flight));
         gauge!("ferry_requests_parked", "vserver" => name).set(as_f64(vserver.gate.parked() as u64));
     }
+    let memory = cluster.memory_use();
+    gauge!("ferry_memory_cache_bytes").set(as_f64(memory.cache_bytes));
+    gauge!("ferry_memory_cache_limit_bytes").set(as_f64(memory.cache_bytes_max));
+    gauge!("ferry_memory_dirty_bytes").set(as_f64(memory.dirty_bytes));
+    gauge!("ferry_memory_dirty_limit_bytes").set(as_f64(memory.dirty_bytes_max));
     for record in migrations {
         for phase in PHASES {
             let (id, vserver) = (record.id.to_string(), record.spec.vserver.clone());

@@ -87,10 +87,12 @@ pub struct Options {
     pub rows: Option<String>,
     /// Where the rows go.
     pub json: Option<PathBuf>,
+    /// How long the write-heavy run takes, in minutes.
+    pub minutes: Option<u64>,
 }
 
 impl Options {
-    /// Reads `[--quick] [--rows TEXT] [--json FILE]`.
+    /// Reads `[--quick] [--rows TEXT] [--json FILE] [--minutes N]`.
     ///
     /// # Errors
     /// For anything else.
@@ -104,7 +106,11 @@ impl Options {
                     options.rows = Some(arguments.next().context("--rows needs a part of their names")?)
                 }
                 "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
-                other => anyhow::bail!("{other}? usage: [--quick] [--rows TEXT] [--json FILE]"),
+                "--minutes" => {
+                    let minutes = arguments.next().context("--minutes needs a number")?;
+                    options.minutes = Some(minutes.parse().context("--minutes needs a number")?);
+                }
+                other => anyhow::bail!("{other}? usage: [--quick] [--rows TEXT] [--json FILE] [--minutes N]"),
             }
         }
         Ok(options)
@@ -120,6 +126,7 @@ impl Options {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<Row>,
+    more: Vec<Value>,
 }
 
 impl Table {
@@ -133,6 +140,11 @@ impl Table {
             let row = Row { kind: *kind, peer: peer.to_owned(), ferry: vec![ferry], peers: vec![value] };
             self.rows.push(row);
         }
+    }
+
+    /// Something else for programs, behind the rows.
+    pub fn push_more(&mut self, more: Value) {
+        self.more.push(more);
     }
 
     /// Prints the table, and writes the rows where they are wanted.
@@ -158,7 +170,7 @@ impl Table {
             println!("{name:first$}  {peer_name:second$}  {ferry:10.1}  {peer:10.1}  {ratio:7.2}  {unit}");
         }
         if let Some(path) = &options.json {
-            let rows: Vec<_> = rows.iter().map(|row| row.json()).collect();
+            let rows: Vec<_> = rows.iter().map(|row| row.json()).chain(self.more.iter().cloned()).collect();
             let text = serde_json::to_string_pretty(&rows)? + "\n";
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }

@@ -8,11 +8,12 @@ mod tools;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test
-       cargo xtask bench store|nfs|smb|migrate [--quick] [--json FILE]
+       cargo xtask bench store|nfs|smb|migrate [--quick] [--json FILE] [--minutes N]
        cargo xtask fuzz [TARGET|all] [SECONDS]
 
 test   installs what the tests need where it may, then checks the format, the lints and runs every test
-bench  measures Ferry beside its peers, prints a table, and writes its rows to FILE
+bench  measures Ferry beside its peers, prints a table, and writes its rows to FILE;
+       with --minutes, `store` only runs its write-heavy load for so long and shows every latency
 fuzz   feeds the store's decoders with what a fuzzer invents, 60 seconds for each target unless told otherwise";
 
 fn main() -> ExitCode {

@@ -1,10 +1,11 @@
 //! Consistency points: from one on-disk image to the next, in one atomic step.
 //!
-//! 1. *Freeze*, under the state's lock: take the dirty inodes and the ledger, switch the log's half. O(dirty inodes).
+//! 1. *Freeze*, under the state's lock: take the dirty inodes and the ledger, switch the log's half. O(1).
 //! 2. Write their trees to new blocks, then the inode file, while operations go on.
 //! 3. Bring the block map up to date. Its own blocks change it too, so places are given until none is missing.
 //! 4. Write the map, the snapshot table, flush; write fsinfo, flush. That write is the atomic step.
 //! 5. *Commit*, under the lock: the new inode file takes over, freed blocks become free, the old log half too.
+//! 6. *Settle*: what was written becomes clean, piece by piece, and its memory free.
 //!
 //! Any error before the end latches the volume: the old image and the log are whole on disk.
 
@@ -17,12 +18,13 @@ mod writeout;
 use self::map::{mark_all, write_map};
 use self::sharing::Sharing;
 use self::table::{plan_table, write_table};
-use self::writeout::{Writeout, home_of};
+use self::writeout::{Writeout, place_of};
 use crate::blockmap::{self, DiffRuns};
 use crate::error::{FsError, Result};
 use crate::fsinfo::{FsInfo, SNAPSHOTS_MAX, SnapEntry};
-use crate::ids::{BLOCK_SIZE_U64, CpNumber, InodeNum, SnapshotId, Vbn};
+use crate::ids::{BLOCK_SIZE_U64, CpNumber, Fbn, InodeNum, SnapshotId, Vbn};
 use crate::inode::{self, Inode};
+use crate::inodes::InodeMap;
 use crate::io::Io;
 use crate::layout::{ImageRoot, TreeRoot};
 use crate::mount::only_in_snapshots;
@@ -31,7 +33,7 @@ use crate::shared::Shared;
 use crate::snapshot::SnapshotMaker;
 use crate::state::State;
 use crate::tree::{Edit, Ledger, Tree};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -60,7 +62,7 @@ pub(crate) enum TableChange {
 /// The state as it was when the CP froze it.
 struct Frozen {
     generation: u64,
-    inodes: Vec<(InodeNum, Arc<Inode>)>,
+    inodes: Arc<InodeMap>,
     inofile: Tree,
     quota: Tree,
     ledger: Ledger,
@@ -98,14 +100,28 @@ impl Base {
 
 /// Shortest run of freed blocks that is given back to the host (1 MiB): shorter ones are soon used again, and each
 /// costs a system call.
-const DISCARD_BLOCKS: u64 = 256;
+const DISCARD_BLOCKS: usize = 256;
+/// Inodes and slots of indexes that are looked at under one hold of the state's lock after a CP.
+const SETTLE_INODES: usize = 64;
+const SETTLE_SLOTS: usize = 4096;
+/// Pages of the inode file that a CP gathers before it writes them (4 MiB).
+const INODE_PAGES: usize = 1024;
 
 impl Shared {
     /// Takes a CP, with a change of the snapshot table if asked for.
     pub(crate) fn checkpoint(&self, committed: &mut Committed, change: &TableChange) -> Result<CpNumber> {
         // A volume that is closed, or has failed before, is no new failure.
         let Some(frozen) = self.freeze(change)? else { return Ok(committed.info.image.cp) };
-        self.write_image(committed, frozen, change, None).inspect_err(|error| self.latch(error))
+        let outcome =
+            self.write_image(committed, frozen, change, None).inspect_err(|error| self.latch(error));
+        self.pace.end();
+        let mut st = self.state.write();
+        st.frozen_bytes = 0;
+        self.account(&mut st);
+        self.maybe_start_cp(&st);
+        drop(st);
+        self.io.memory.moved();
+        outcome
     }
 
     /// Step 1. `None` if there is nothing to write.
@@ -114,19 +130,20 @@ impl Shared {
         if st.fault.is_some() {
             return Err(FsError::ReadOnly);
         }
-        let (log_used, _) = self.log.fill();
-        let idle = st.dirty.is_empty() && st.ledger.is_empty() && log_used <= 1;
+        let (log_used, _) = self.log.fill(0);
+        let idle = st.inodes.dirty_len() == 0 && st.ledger.is_empty() && log_used <= 1;
         if idle && matches!(change, TableChange::Keep) {
             return Ok(None);
         }
-        let dirty = std::mem::take(&mut st.dirty);
-        let inodes: Vec<_> =
-            dirty.iter().filter_map(|ino| Some((*ino, st.inodes.get(ino)?.clone()))).collect();
+        st.frozen_bytes = st.dirty_bytes();
+        let inodes = st.inodes.freeze();
         let ledger = std::mem::take(&mut st.ledger);
+        self.pace.begin(ledger.dirty_blocks + inodes.len() as u64 / inode::INODES_PER_PAGE);
         st.frozen_blocks = ledger.dirty_blocks + inodes.len() as u64;
         let generation = st.generation;
         st.generation += 1;
         let (log_half, log_seq) = self.log.switch();
+        self.walloc.lock().freeze();
         let image = ImageRoot {
             cp: CpNumber(generation),
             lsn: st.lsn,
@@ -155,8 +172,8 @@ impl Shared {
     ) -> Result<CpNumber> {
         let io = &*self.io;
         let base = Base::of(committed, change)?;
-        let mut out = Writeout::new(io, &self.walloc, std::mem::take(&mut frozen.ledger.freed));
-        out.freed.extend(frozen.ledger.freed_frozen.iter().map(|node| home_of(node)));
+        let mut out = Writeout::new(self, std::mem::take(&mut frozen.ledger.freed));
+        out.freed.extend(frozen.ledger.freed_frozen.iter().map(|home| place_of(home)));
         let roots = write_inodes(&mut out, &mut frozen)?;
         let back = write_refs(&mut out, &mut frozen, &base)?;
 
@@ -214,12 +231,17 @@ impl Shared {
 
         self.discard(&mut freed);
         *committed = Committed { map: Tree::from_root(info.image.map)?, info, snaps: Arc::new(snaps) };
+        let inofile = Tree::from_root(committed.info.image.inofile)?;
+        let maps = self.maps(committed)?;
         match held {
             Some(st) => {
                 st.start_over(&self.io, &frozen.image)?;
-                self.commit(st, committed, &frozen, &roots, &freed)?;
+                self.commit(st, committed, inofile, maps, &freed);
             }
-            None => self.commit(&mut self.state.write(), committed, &frozen, &roots, &freed)?,
+            None => {
+                self.commit(&mut self.state.write(), committed, inofile, maps, &freed);
+                self.settle(&frozen.inodes, &roots)?;
+            }
         }
         *self.snaps.write() = committed.snaps.clone();
         self.snapshot_only.store(committed.info.snapshot_only, Ordering::Relaxed);
@@ -251,50 +273,67 @@ impl Shared {
     fn discard(&self, freed: &mut [Vbn]) {
         freed.sort_unstable();
         for run in freed.chunk_by(|a, b| a.0 + 1 == b.0) {
-            let len = run.len() as u64;
-            if len >= DISCARD_BLOCKS
-                && let Some(first) = run.first()
-                && let Err(error) = self.io.disk.discard(first.0 * BLOCK_SIZE_U64, len * BLOCK_SIZE_U64)
-            {
-                tracing::warn!(volume = %self.uuid, %error, "free blocks could not be given back to the host");
+            let Some(first) = run.first().filter(|_| run.len() >= DISCARD_BLOCKS) else { continue };
+            // Piece by piece: the host lets nobody write to the file meanwhile, the log neither.
+            for (piece, index) in run.chunks(DISCARD_BLOCKS).zip(0..) {
+                let offset = (first.0 + index * DISCARD_BLOCKS as u64) * BLOCK_SIZE_U64;
+                let bytes = piece.len() as u64 * BLOCK_SIZE_U64;
+                if let Err(error) = self.io.disk.discard(offset, bytes) {
+                    tracing::warn!(volume = %self.uuid, %error, "free blocks could not be given back to the host");
+                }
             }
         }
     }
 
-    /// Step 5.
-    fn commit(
-        &self,
-        st: &mut State,
-        committed: &Committed,
-        frozen: &Frozen,
-        roots: &HashMap<InodeNum, TreeRoot>,
-        freed: &[Vbn],
-    ) -> Result<()> {
-        let inofile = Tree::from_root(committed.info.image.inofile)?;
-        let mut maps = vec![committed.map.clone()];
-        for snap in committed.snaps.iter() {
-            maps.push(snap.block_map()?);
-        }
+    /// The maps whose blocks are in use: the image's and every snapshot's.
+    fn maps(&self, committed: &Committed) -> Result<Vec<Tree>> {
+        let snaps = committed.snaps.iter().map(SnapEntry::block_map);
+        std::iter::once(Ok(committed.map.clone())).chain(snaps).collect()
+    }
+
+    /// Step 5. Operations wait: what can be done before or after is not done here.
+    fn commit(&self, st: &mut State, committed: &Committed, inofile: Tree, maps: Vec<Tree>, freed: &[Vbn]) {
         st.inofile = inofile;
         st.frozen_blocks = 0;
         st.snaps = committed.snaps.clone();
         st.sharing = !committed.info.image.refs.ptr.is_hole();
-        for (ino, inode) in &frozen.inodes {
-            let Some(current) = st.inodes.get_mut(ino) else { continue };
-            let untouched = Arc::ptr_eq(current, inode);
-            let inode = Arc::make_mut(current);
-            if untouched {
-                inode.tree = Tree::from_root(roots.get(ino).copied().unwrap_or_default())?;
-            } else {
-                inode.tree.prune();
-            }
-        }
-        st.quota.tree.prune();
-        st.evict(self.inodes_max);
+        st.inodes.thaw();
         let mut walloc = self.walloc.lock();
         walloc.set_maps(maps);
-        freed.iter().for_each(|vbn| walloc.release(*vbn));
+        walloc.release_all(freed);
+    }
+
+    /// Step 6: what was written is clean now. Inodes that nobody has changed since go to the cache; others let their written nodes
+    /// go. In small pieces, for operations go on. Whether a piece is done makes no difference to anybody but for the memory.
+    fn settle(&self, inodes: &InodeMap, roots: &[(InodeNum, TreeRoot)]) -> Result<()> {
+        for piece in roots.chunks(SETTLE_INODES) {
+            let mut changed = Vec::new();
+            let st = self.state.read();
+            for (ino, root) in piece {
+                if st.inodes.is_changed(*ino) {
+                    changed.push(*ino);
+                } else if let Some(inode) = inodes.get(ino) {
+                    let tree = Tree::from_root(*root)?;
+                    st.inodes.keep(*ino, Arc::new(Inode { tree, ..(**inode).clone() }));
+                }
+            }
+            drop(st);
+            for ino in changed {
+                self.prune(|st| changed_tree(st, ino));
+            }
+        }
+        self.prune(|st| Some(&mut st.quota.tree));
         Ok(())
+    }
+
+    fn prune(&self, tree: impl for<'s> Fn(&'s mut State) -> Option<&'s mut Tree>) {
+        let mut from = Some(Fbn(0));
+        while let Some(at) = from {
+            let mut dead = Vec::new();
+            let mut st = self.state.write();
+            from = tree(&mut st).and_then(|tree| tree.prune(at, SETTLE_SLOTS, &mut dead));
+            drop(st);
+        }
     }
 }
 
@@ -332,14 +371,29 @@ impl TableChange {
     }
 }
 
+/// The tree of an inode that was changed since the freeze. Where somebody reads it just now, the change that comes next prunes it.
+fn changed_tree(st: &mut State, ino: InodeNum) -> Option<&mut Tree> {
+    st.inodes.changed(ino).and_then(Arc::get_mut).map(|inode| &mut inode.tree)
+}
+
 /// Step 2: the files' trees, then the inode file and the quota tree. Gives where each file's tree stands.
-fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<HashMap<InodeNum, TreeRoot>> {
-    let mut roots = HashMap::new();
+fn write_inodes(out: &mut Writeout<'_>, frozen: &mut Frozen) -> Result<Vec<(InodeNum, TreeRoot)>> {
+    let mut inodes: Vec<_> = frozen.inodes.values().collect();
+    inodes.sort_unstable_by_key(|inode| inode.ino);
+    let mut roots = Vec::with_capacity(inodes.len());
     let mut ledger = Ledger::default();
-    for (ino, inode) in &frozen.inodes {
+    let (mut pages, mut last) = (0, None);
+    for inode in inodes {
         let root = out.flush_tree(&inode.tree, inode.is_dir())?;
-        roots.insert(*ino, root);
-        let (fbn, at) = inode::place(*ino);
+        roots.push((inode.ino, root));
+        let (fbn, at) = inode::place(inode.ino);
+        if last.replace(fbn) != Some(fbn) {
+            pages += 1;
+            if pages % INODE_PAGES == 0 {
+                // No inode of these pages comes any more.
+                out.flush_leaves(&mut frozen.inofile)?;
+            }
+        }
         let mut edit = Edit { io: out.io, generation: frozen.generation, ledger: &mut ledger };
         let page = frozen.inofile.page_mut(&mut edit, fbn)?;
         page[at..at + inode::INODE_BYTES].copy_from_slice(&inode.encode(root));

@@ -12,6 +12,7 @@ use crate::quota::Quotas;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tree::{Ledger, Tree};
+use std::sync::Arc;
 
 impl Shared {
     /// Replaces the active image by that of snapshot `id`. Operations wait meanwhile: one that was logged after
@@ -33,6 +34,7 @@ impl Shared {
 
     fn take_back(&self, committed: &mut Committed, entry: &SnapEntry, st: &mut State) -> Result<CpNumber> {
         let (log_half, log_seq) = self.log.switch();
+        self.walloc.lock().freeze();
         let image = ImageRoot {
             cp: CpNumber(st.generation),
             lsn: st.lsn,
@@ -44,7 +46,7 @@ impl Shared {
         };
         let frozen = Frozen {
             generation: st.generation,
-            inodes: Vec::new(),
+            inodes: Arc::default(),
             inofile: Tree::from_root(entry.image.inofile)?,
             quota: Tree::from_root(entry.image.quota)?,
             ledger: Ledger::default(),
@@ -81,7 +83,6 @@ impl State {
     /// Takes up the image that was restored.
     pub(super) fn start_over(&mut self, io: &Io, image: &ImageRoot) -> Result<()> {
         self.inodes.clear();
-        self.dirty.clear();
         self.ledger = Ledger::default();
         (self.next_ino, self.free_ino, self.files) = (image.next_ino, image.free_ino, image.files);
         self.generation_floor = image.generation_floor;

@@ -1,10 +1,12 @@
 //! Writes the nodes of trees to new blocks, and keeps account of the blocks taken and freed.
 
 use crate::error::{FsError, Result};
-use crate::ids::Vbn;
+use crate::ids::{Fbn, Vbn};
 use crate::io::{Io, WriteBatch};
 use crate::layout::{BlockPtr, FANOUT, Page, TreeRoot, checksum};
-use crate::tree::{Body, Node, Origin, Slot, Tree, encode_index};
+use crate::pace::Pace;
+use crate::shared::Shared;
+use crate::tree::{Body, Home, Node, Origin, Slot, Tree, encode_index};
 use crate::walloc::Walloc;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,15 +19,17 @@ pub(super) struct Writeout<'a> {
     pub(super) io: &'a Io,
     pub(super) walloc: &'a Mutex<Walloc>,
     pub(super) batch: WriteBatch<'a>,
+    pace: &'a Pace,
     spare: (Vbn, u64),
     pub(super) taken: Vec<Vbn>,
     pub(super) freed: Vec<Vbn>,
 }
 
 impl<'a> Writeout<'a> {
-    pub(super) fn new(io: &'a Io, walloc: &'a Mutex<Walloc>, freed: Vec<Vbn>) -> Self {
+    pub(super) fn new(shared: &'a Shared, freed: Vec<Vbn>) -> Self {
+        let (io, walloc, pace) = (&*shared.io, &shared.walloc, &shared.pace);
         let batch = WriteBatch::new(&*io.disk);
-        Writeout { io, walloc, batch, spare: (Vbn(0), 0), taken: Vec::new(), freed }
+        Writeout { io, walloc, batch, pace, spare: (Vbn(0), 0), taken: Vec::new(), freed }
     }
 
     pub(super) fn alloc(&mut self) -> Result<Vbn> {
@@ -47,7 +51,7 @@ impl<'a> Writeout<'a> {
         match origin {
             Origin::Nothing => {}
             Origin::Block(vbn) => self.freed.push(*vbn),
-            Origin::Frozen(node) => self.freed.push(home_of(node)),
+            Origin::Frozen(home) => self.freed.push(place_of(home)),
         }
     }
 
@@ -55,6 +59,9 @@ impl<'a> Writeout<'a> {
     pub(super) fn put(&mut self, vbn: Vbn, page: Arc<Page>) -> Result<BlockPtr> {
         let ptr = BlockPtr { vbn, sum: checksum(&page[..]) };
         self.batch.push(vbn, page)?;
+        if self.pace.wrote_block() {
+            self.io.memory.moved();
+        }
         Ok(ptr)
     }
 
@@ -88,6 +95,24 @@ impl<'a> Writeout<'a> {
         Ok(ptr)
     }
 
+    /// Writes the data pages of a tree that is not shared, and lets them go from memory.
+    pub(super) fn flush_leaves(&mut self, tree: &mut Tree) -> Result<()> {
+        self.leaves(&tree.root, tree.height)?;
+        self.batch.finish()?;
+        tree.prune(Fbn(0), usize::MAX, &mut Vec::new());
+        Ok(())
+    }
+
+    fn leaves(&mut self, slot: &Slot, level: u8) -> Result<()> {
+        match slot {
+            Slot::Mem(node) => match &node.body {
+                Body::Data(_) => self.flush(slot, level, true).map(drop),
+                Body::Index(slots) => slots.iter().try_for_each(|below| self.leaves(below, level - 1)),
+            },
+            Slot::Hole | Slot::Disk(_) => Ok(()),
+        }
+    }
+
     pub(super) fn flush_tree(&mut self, tree: &Tree, metadata: bool) -> Result<TreeRoot> {
         Ok(TreeRoot { height: tree.height, ptr: self.flush(&tree.root, tree.height, metadata)? })
     }
@@ -97,6 +122,6 @@ pub(super) fn settle(node: &Node, ptr: BlockPtr) {
     assert!(node.home.set(ptr).is_ok(), "a node is written once");
 }
 
-pub(super) fn home_of(node: &Node) -> Vbn {
-    node.home.get().expect("a frozen node was written by the CP before this one").vbn
+pub(super) fn place_of(home: &Home) -> Vbn {
+    home.get().expect("a frozen node was written by the CP before this one").vbn
 }

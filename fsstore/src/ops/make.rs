@@ -39,7 +39,7 @@ pub(super) fn place(
         return Err(FsError::Exists);
     }
     let found = st.find(io, &dir, name)?;
-    let existing = found.map(|target| st.load(io, target.file.ino).cloned()).transpose()?;
+    let existing = found.map(|target| st.load(io, target.file.ino)).transpose()?;
     Ok((dir, existing))
 }
 

@@ -25,7 +25,7 @@ pub(super) fn victim(
     let dir = st.dir(io, dir)?;
     need(cx, &dir, X)?;
     let target = st.find(io, &dir, name)?.ok_or(FsError::NotFound)?;
-    let file = st.load(io, target.file.ino)?.clone();
+    let file = st.load(io, target.file.ino)?;
     Ok((dir, file))
 }
 
@@ -74,7 +74,7 @@ pub(super) fn dropped_rules(st: &State, file: &Inode) -> u64 {
 }
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, dir: InodeNum, name: &Bytes) -> Result<()> {
-    let parent = st.load(io, dir)?.clone();
+    let parent = st.load(io, dir)?;
     let target = st.find(io, &parent, name)?.ok_or(FsError::NotFound)?;
     drop(parent);
     st.edit(io, dir, |dir, edit| {

@@ -33,9 +33,9 @@ pub(super) fn plan(
         return Err(FsError::Invalid);
     }
     let moved = st.find(io, &from_dir, from)?.ok_or(FsError::NotFound)?;
-    let moved = st.load(io, moved.file.ino)?.clone();
+    let moved = st.load(io, moved.file.ino)?;
     let replaced = st.find(io, &to_dir, to)?;
-    let replaced = replaced.map(|target| st.load(io, target.file.ino).cloned()).transpose()?;
+    let replaced = replaced.map(|target| st.load(io, target.file.ino)).transpose()?;
     check_loops(st, io, &from_dir, &to_dir, &moved, replaced.as_ref())?;
 
     let same = replaced.as_ref().is_some_and(|file| file.ino == moved.ino);
@@ -129,9 +129,9 @@ pub(super) fn apply(
     (from_dir, from): (InodeNum, &Bytes),
     (to_dir, to): (InodeNum, &Bytes),
 ) -> Result<()> {
-    let source = st.load(io, from_dir)?.clone();
+    let source = st.load(io, from_dir)?;
     let moved = st.find(io, &source, from)?.ok_or(FsError::NotFound)?;
-    let dest = st.load(io, to_dir)?.clone();
+    let dest = st.load(io, to_dir)?;
     let replaced = st.find(io, &dest, to)?;
     drop((source, dest));
 

@@ -113,7 +113,7 @@ fn check_range(request: &Request, from: &Inode, to: &Inode, len: u64, end: u64) 
 
 pub(super) fn apply(st: &mut State, io: &Io, now: Time, share: &Share) -> Result<()> {
     let from = if share.snapshot == SnapshotId::ACTIVE {
-        st.load(io, share.from)?.clone()
+        st.load(io, share.from)?
     } else {
         let snap = st.snaps.iter().find(|snap| snap.id == share.snapshot).cloned();
         let inode = snap.map(|snap| snap.inode(io, share.from)).transpose()?.flatten();

@@ -166,7 +166,7 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, put: &PutAttr) -> Result
         st.edit(io, dir, |dir, edit| directory::insert(dir, edit, hash, &put.name, made, FileKind::File))?;
         made.ino
     } else {
-        let dir = st.load(io, dir)?.clone();
+        let dir = st.load(io, dir)?;
         st.find(io, &dir, &put.name)?.ok_or(FsError::NotFound)?.file.ino
     };
     let Some(value) = &put.value else { return Ok(()) };
@@ -184,7 +184,7 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, put: &PutAttr) -> Result
 
 pub(super) fn apply_drop(st: &mut State, io: &Io, now: Time, file: InodeNum, name: &Bytes) -> Result<()> {
     let attrs = st.load(io, file)?.attrs;
-    let dir = st.load(io, attrs)?.clone();
+    let dir = st.load(io, attrs)?;
     let target = st.find(io, &dir, name)?.ok_or(FsError::NotFound)?;
     let last = dir.entries == 1;
     drop(dir);

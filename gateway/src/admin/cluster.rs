@@ -34,6 +34,14 @@ struct NodeView {
     admin_address: String,
     /// Where its volumes are.
     aggregate: String,
+    /// Memory of its volumes in use for clean blocks and inodes, in bytes.
+    cache_bytes: u64,
+    /// Most of it.
+    cache_limit_bytes: u64,
+    /// Memory of its volumes in use for changes that no consistency point has written, in bytes.
+    dirty_bytes: u64,
+    /// Most of it: writers are slowed down before.
+    dirty_limit_bytes: u64,
 }
 
 pub(super) fn routes() -> axum::Router<AdminState> {
@@ -62,11 +70,16 @@ async fn show_cluster(State(state): State<AdminState>) -> Reply<ClusterView> {
 
 fn this_node(state: &AdminState) -> NodeView {
     let config = &state.cluster.config;
+    let memory = state.cluster.memory_use();
     NodeView {
         name: config.cluster.node.clone(),
         state: "up".to_owned(),
         admin_address: config.admin.listen.to_string(),
         aggregate: config.aggregate_dir().display().to_string(),
+        cache_bytes: memory.cache_bytes,
+        cache_limit_bytes: memory.cache_bytes_max,
+        dirty_bytes: memory.dirty_bytes,
+        dirty_limit_bytes: memory.dirty_bytes_max,
     }
 }
 

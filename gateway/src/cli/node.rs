@@ -4,8 +4,16 @@ use super::client::{Client, segment};
 use super::output::Output;
 use clap::Subcommand;
 
-const COLUMNS: &[(&str, &str)] =
-    &[("NAME", "name"), ("STATE", "state"), ("ADMIN", "admin_address"), ("AGGREGATE", "aggregate")];
+const COLUMNS: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("ADMIN", "admin_address"),
+    ("AGGREGATE", "aggregate"),
+    ("CACHE", "cache_bytes"),
+    ("CACHE LIMIT", "cache_limit_bytes"),
+    ("CHANGES", "dirty_bytes"),
+    ("CHANGES LIMIT", "dirty_limit_bytes"),
+];
 
 /// Nodes of this cluster.
 #[derive(Debug, Subcommand)]

@@ -133,7 +133,7 @@ impl Cluster {
         let this = Arc::clone(self);
         blocking(move || {
             let disk = Arc::new(this.make_image(record.uuid, record.size_bytes, record.guarantee)?);
-            let made = Volume::create_clone(disk, record.uuid, &mounted, snapshot.id, this.tuning());
+            let made = Volume::create_clone(disk, record.uuid, &mounted, snapshot.id, &this.memory);
             this.mount_new(&served, &record, made.map_err(ClusterError::from))
         })
         .await
@@ -211,12 +211,12 @@ impl Cluster {
             tracing::warn!(path = %path.display(), %error, "the host can't set aside the space that was guaranteed");
         }
         if let Some(parent) = parent {
-            return Ok(Volume::open_clone(Arc::new(disk), parent, self.tuning())?);
+            return Ok(Volume::open_clone(Arc::new(disk), parent, &self.memory)?);
         }
         if record.clone_of.is_some() && clone_origin(&disk)?.is_some() {
             return Err(ClusterError::Failed("it is a clone, and its parent is not mounted".to_owned()));
         }
-        Ok(Volume::open(Arc::new(disk), self.tuning())?)
+        Ok(Volume::open(Arc::new(disk), &self.memory)?)
     }
 
     /// Splits clones until the node stops: a step of each in turn, with pauses as long as the steps, so that half of the

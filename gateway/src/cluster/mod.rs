@@ -36,7 +36,7 @@ pub use vservers::VserverView;
 use crate::config::{Config, NAME_RULE, is_name};
 use crate::store::{LifPorts, Store, VserverRecord};
 use crate::vserver::Vserver;
-use fsstore::{Replica, Time, Tuning};
+use fsstore::{Memory, MemoryUse, Replica, Time};
 use migrate::Identity;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -64,6 +64,8 @@ pub struct Cluster {
     pub store: Store,
     /// Towards other clusters.
     pub identity: Identity,
+    /// Shared by all volumes that run here.
+    pub(crate) memory: Memory,
     serve: ServeVserver,
     /// What runs here, by name.
     served: Mutex<BTreeMap<String, Arc<Served>>>,
@@ -112,8 +114,10 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
 impl Cluster {
     /// A cluster over an open store. Nothing runs yet: see [`Cluster::start`].
     pub fn new(config: Config, store: Store, identity: Identity, serve: ServeVserver) -> Arc<Self> {
+        let memory = crate::memory::of_node(&config.volumes);
         Arc::new(Cluster {
             config,
+            memory,
             store,
             identity,
             serve,
@@ -201,12 +205,8 @@ impl Cluster {
         }
     }
 
-    /// How volumes run here.
-    pub(crate) fn tuning(&self) -> Tuning {
-        Tuning {
-            cache_bytes: self.config.volumes.cache_mib << 20,
-            dirty_bytes: self.config.volumes.dirty_mib << 20,
-            threads: true,
-        }
+    /// What the memory of the volumes is used for now, and its limits.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.memory.usage()
     }
 }

@@ -155,7 +155,7 @@ impl Cluster {
             }
         };
         let spec = VolumeSpec { uuid: record.uuid, size_bytes: record.size_bytes };
-        let made = Volume::create(Arc::new(disk), &spec, now(), self.tuning()).map_err(ClusterError::from);
+        let made = Volume::create(Arc::new(disk), &spec, now(), &self.memory).map_err(ClusterError::from);
         self.mount_new(&served, &record, made)
     }
 

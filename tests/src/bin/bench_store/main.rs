@@ -4,10 +4,12 @@
 //! What belongs together is measured in a group, one after the other in each round, so that noise hits both sides alike.
 
 mod caller;
+mod memory;
 mod nfs;
 mod peers;
 mod raw;
 mod snapshots;
+mod stress;
 mod volume;
 
 use anyhow::{Context as _, Result};
@@ -44,6 +46,7 @@ struct Size {
     files: usize,
     /// Files of the large volume whose snapshots are measured.
     many_files: u64,
+    write_heavy_for: Duration,
 }
 
 const QUICK: Size = Size {
@@ -52,6 +55,7 @@ const QUICK: Size = Size {
     random_for: Duration::from_secs(2),
     files: 5000,
     many_files: 100_000,
+    write_heavy_for: Duration::from_secs(20),
 };
 
 const FULL: Size = Size {
@@ -60,6 +64,7 @@ const FULL: Size = Size {
     random_for: Duration::from_secs(5),
     files: 100_000,
     many_files: 1_000_000,
+    write_heavy_for: Duration::from_secs(600),
 };
 
 /// Ferry and what it is measured beside, all in one directory.
@@ -85,7 +90,13 @@ const GROUPS: [Group; 4] = [
 ];
 
 fn main() -> Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, of @ ..] = &arguments[..]
+        && first == memory::CHILD
+    {
+        return memory::measured(of);
+    }
+    let options = Options::parse(arguments.into_iter())?;
     let size = if options.quick { QUICK } else { FULL };
     // The build directory is on a real disk, which a temporary directory need not be.
     let here = std::env::current_exe()?;
@@ -99,6 +110,13 @@ fn main() -> Result<()> {
     }
     if snapshots::KINDS.iter().any(|kind| options.wants(kind.row)) {
         snapshots::measure(dir.path(), size.many_files, &mut table)?;
+    }
+    if memory::KINDS.iter().any(|kind| options.wants(kind.row)) {
+        memory::measure(dir.path(), size.many_files, &mut table)?;
+    }
+    if stress::KINDS.iter().any(|kind| options.wants(kind.row)) {
+        let time = options.minutes.map_or(size.write_heavy_for, |minutes| Duration::from_secs(minutes * 60));
+        stress::measure(dir.path(), time, &mut table)?;
     }
     table.report(&options)
 }

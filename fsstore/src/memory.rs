@@ -1,0 +1,224 @@
+//! The memory of volumes: one cache of what is clean, one account of what is dirty, and their limits.
+//!
+//! Volumes may share a `Memory`: then many volumes cost no more than one, and a busy one has what the idle ones leave. It knows
+//! nothing of what is in a page, takes no lock of a volume, and never waits.
+
+use crate::ids::{BLOCK_SIZE, InodeNum};
+use crate::inode::Inode;
+use crate::layout::{BlockPtr, Page};
+use parking_lot::{Condvar, Mutex};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Least bytes of a cache: below, a volume could hardly find its way from the root to a block.
+const CACHE_BYTES_MIN: u64 = 64 * PAGE_BYTES;
+/// A page in the cache, with what the cache needs to find it, in bytes.
+const PAGE_BYTES: u64 = (BLOCK_SIZE + 192) as u64;
+/// The same of an inode.
+const INODE_BYTES: u64 = (size_of::<Inode>() + 192) as u64;
+/// An inode that waits for a CP, in bytes, as it may be in memory twice: as frozen and as changed since.
+pub(crate) const DIRTY_INODE_BYTES: u64 = (2 * size_of::<Inode>() + 128) as u64;
+
+/// The memory that one or more volumes may use. Clones are the same memory.
+#[derive(Clone)]
+pub struct Memory {
+    inner: Arc<Inner>,
+}
+
+/// What a volume runs with: made from a [`Tuning`](crate::Tuning), or from a [`Memory`] that it shares with others.
+#[derive(Clone, Debug)]
+pub struct Means {
+    pub(crate) memory: Memory,
+    pub(crate) threads: bool,
+}
+
+impl From<&Memory> for Means {
+    /// A part of the memory, and threads of its own.
+    fn from(memory: &Memory) -> Means {
+        Means { memory: memory.clone(), threads: true }
+    }
+}
+
+struct Inner {
+    cache: Cache<Key, Item, Bytes>,
+    dirty: AtomicU64,
+    dirty_max: u64,
+    owners: Mutex<Vec<Weak<dyn Dirty>>>,
+    next_space: AtomicU64,
+    /// Counts what operations may wait for: blocks written, CPs ended, batches flushed.
+    events: Mutex<u64>,
+    moved: Condvar,
+}
+
+/// What is in use of a [`Memory`], and its limits, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Clean blocks and inodes that can be had again from the disk.
+    pub cache_bytes: u64,
+    /// Most of them.
+    pub cache_bytes_max: u64,
+    /// Changes that no consistency point has written yet.
+    pub dirty_bytes: u64,
+    /// Most of them: operations are slowed down before, and wait when it is reached.
+    pub dirty_bytes_max: u64,
+}
+
+/// A volume that has dirty memory.
+pub(crate) trait Dirty: Send + Sync {
+    /// Bytes that a CP which began now would write.
+    fn dirty_bytes(&self) -> u64;
+    /// Asks for that CP; does not wait.
+    fn clean(&self);
+}
+
+/// Whose things: numbers are not used twice, so what a volume leaves in the cache is nobody else's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Space(u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Page(Space, BlockPtr),
+    Inode(Space, InodeNum),
+}
+
+#[derive(Clone)]
+enum Item {
+    Page(Arc<Page>),
+    Inode(Arc<Inode>),
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Item> for Bytes {
+    fn weight(&self, key: &Key, _: &Item) -> u64 {
+        match key {
+            Key::Page(..) => PAGE_BYTES,
+            Key::Inode(..) => INODE_BYTES,
+        }
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.usage().fmt(f)
+    }
+}
+
+impl Memory {
+    /// Memory of `cache_bytes` for what is clean (at least 64 blocks) and `dirty_bytes` for changes.
+    pub fn new(cache_bytes: u64, dirty_bytes: u64) -> Memory {
+        let cache_bytes = cache_bytes.max(CACHE_BYTES_MIN);
+        let items = usize::try_from(cache_bytes / PAGE_BYTES).unwrap_or(usize::MAX);
+        let inner = Inner {
+            cache: Cache::with_weighter(items, cache_bytes, Bytes),
+            dirty: AtomicU64::new(0),
+            dirty_max: dirty_bytes,
+            owners: Mutex::default(),
+            next_space: AtomicU64::new(0),
+            events: Mutex::new(0),
+            moved: Condvar::new(),
+        };
+        Memory { inner: Arc::new(inner) }
+    }
+
+    /// What is in use now.
+    pub fn usage(&self) -> MemoryUse {
+        MemoryUse {
+            cache_bytes: self.inner.cache.weight(),
+            cache_bytes_max: self.inner.cache.capacity(),
+            dirty_bytes: self.inner.dirty.load(Ordering::Relaxed),
+            dirty_bytes_max: self.inner.dirty_max,
+        }
+    }
+
+    pub(crate) fn dirty_max(&self) -> u64 {
+        self.inner.dirty_max
+    }
+
+    pub(crate) fn dirty(&self) -> u64 {
+        self.inner.dirty.load(Ordering::Relaxed)
+    }
+
+    /// A volume's dirty bytes were `from` and are `to`.
+    pub(crate) fn account(&self, from: u64, to: u64) {
+        // Wraps where it becomes less: the sum is right.
+        self.inner.dirty.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
+    }
+
+    /// From now on the volume can be asked to clean up after itself.
+    pub(crate) fn enlist(&self, owner: Weak<dyn Dirty>) {
+        let mut owners = self.inner.owners.lock();
+        owners.retain(|owner| owner.strong_count() > 0);
+        owners.push(owner);
+    }
+
+    /// Asks the volume with the most dirty bytes for a CP.
+    pub(crate) fn clean_most(&self) {
+        let owners: Vec<_> = self.inner.owners.lock().iter().filter_map(Weak::upgrade).collect();
+        if let Some(most) = owners.iter().max_by_key(|owner| owner.dirty_bytes()) {
+            most.clean();
+        }
+    }
+
+    /// What there is to wait for has got on.
+    pub(crate) fn moved(&self) {
+        *self.inner.events.lock() += 1;
+        self.inner.moved.notify_all();
+    }
+
+    /// How often something has got on.
+    pub(crate) fn events(&self) -> u64 {
+        *self.inner.events.lock()
+    }
+
+    /// Waits until something has got on since there were `seen` events.
+    pub(crate) fn wait(&self, seen: u64) {
+        let mut events = self.inner.events.lock();
+        while *events == seen {
+            self.inner.moved.wait(&mut events);
+        }
+    }
+
+    pub(crate) fn new_space(&self) -> Space {
+        Space(self.inner.next_space.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn page(&self, space: Space, ptr: BlockPtr) -> Option<Arc<Page>> {
+        match self.inner.cache.get(&Key::Page(space, ptr)) {
+            Some(Item::Page(page)) => Some(page),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep_page(&self, space: Space, ptr: BlockPtr, page: Arc<Page>) {
+        self.inner.cache.insert(Key::Page(space, ptr), Item::Page(page));
+    }
+
+    pub(crate) fn inode(&self, space: Space, ino: InodeNum) -> Option<Arc<Inode>> {
+        match self.inner.cache.get(&Key::Inode(space, ino)) {
+            Some(Item::Inode(inode)) => Some(inode),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep_inode(&self, space: Space, ino: InodeNum, inode: Arc<Inode>) {
+        self.inner.cache.insert(Key::Inode(space, ino), Item::Inode(inode));
+    }
+
+    pub(crate) fn take_inode(&self, space: Space, ino: InodeNum) -> Option<Arc<Inode>> {
+        match self.inner.cache.remove(&Key::Inode(space, ino)) {
+            Some((_, Item::Inode(inode))) => Some(inode),
+            _ => None,
+        }
+    }
+
+    /// Forgets what a volume has in the cache.
+    pub(crate) fn leave(&self, space: Space) {
+        self.inner.cache.retain(|key, _| match key {
+            Key::Page(of, _) | Key::Inode(of, _) => *of != space,
+        });
+    }
+}
