@@ -44,7 +44,11 @@ async fn qtrees_and_quotas_are_set_reported_and_bind() {
     let report = node.get(&format!("{quotas}/report")).await;
     let found = report.as_array().unwrap().iter().find(|used| used["whom"] == user).unwrap().clone();
     assert_eq!((&found["used_bytes"], &found["files"]), (&json!(8192), &json!(2)), "{found}");
-    assert_eq!((&found["by_default"], &found["disk_over_since_s"]), (&json!(false), &json!(LATER.secs)), "{found}");
+    assert_eq!(
+        (&found["by_default"], &found["disk_over_since_s"]),
+        (&json!(false), &json!(LATER.secs)),
+        "{found}"
+    );
     let of_tree = json!({"kind": "tree", "qtree": "projects"});
     let found = report.as_array().unwrap().iter().find(|used| used["whom"] == of_tree).unwrap().clone();
     assert_eq!((&found["by_default"], &found["limits"]["files_hard"]), (&json!(true), &json!(3)), "{found}");
