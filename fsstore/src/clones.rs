@@ -127,8 +127,9 @@ pub(crate) fn create(
             "it goes when its volume is split: clone the parent's, or take another",
         ));
     }
+    // Its log is not filled with zeros, as a new volume's is: that would take most of the time and of the room that a
+    // clone takes. The first round through the log is slower instead.
     let info = first_info(uuid, parent, &entry);
-    info.format_log(&*own)?;
     let origin = info.base.ok_or(FsError::Invalid)?;
     let base = Base::new(parent.io.disk.clone(), parent.blocks(), origin, Some(pinned))?;
     let overlay = Overlay::new(own, base);

@@ -148,8 +148,8 @@ impl Volume {
         Ok(Self::start(mount::open(disk, None, means.into())?))
     }
 
-    /// Makes `disk`, as long as `parent`, a writable clone of a snapshot of `parent` with the identity `uuid`, and mounts
-    /// it. It shares the snapshot's blocks: none is copied, and the cost does not grow with the volume. As long as it is
+    /// Makes `disk`, which is blank and as long as `parent`, a writable clone of a snapshot of `parent` with the identity
+    /// `uuid`, and mounts it. It shares the snapshot's blocks: none is copied, and the cost does not grow with the volume. As long as it is
     /// mounted, the parent's snapshot can't be deleted; its owner sees to it that it stays there meanwhile.
     ///
     /// # Errors

@@ -173,7 +173,7 @@ impl Shared {
         let io = &*self.io;
         let base = Base::of(committed, change)?;
         let mut out = Writeout::new(self, std::mem::take(&mut frozen.ledger.freed));
-        out.freed.extend(frozen.ledger.freed_frozen.iter().map(|home| place_of(home)));
+        out.freed.extend(frozen.ledger.freed_frozen.iter().map(place_of));
         let roots = write_inodes(&mut out, &mut frozen)?;
         let back = write_refs(&mut out, &mut frozen, &base)?;
 

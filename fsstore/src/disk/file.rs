@@ -4,7 +4,7 @@ use super::Disk;
 use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,6 +76,14 @@ impl FileDisk {
         use rustix::fs::{FallocateFlags, fallocate};
         if len == 0 {
             return Ok(());
+        }
+        // A host that runs out on the way would have been full for everybody meanwhile.
+        let there = self.file.metadata()?.blocks().saturating_mul(512);
+        let host = rustix::fs::fstatvfs(&self.file)?;
+        let room = host.f_bavail.saturating_mul(host.f_frsize);
+        if (offset + len).saturating_sub(there) > room {
+            let text = format!("{room} bytes are free there");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         Ok(retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len))?)
     }

@@ -12,6 +12,7 @@ use migrate::{Failpoints, Ports};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+mod quotas;
 mod snapshots;
 mod volumes;
 
@@ -323,6 +324,8 @@ async fn the_description_names_every_path() {
         "/peers/{peer}",
         "/vservers/{vserver}/qos",
         "/vservers/{vserver}/volumes/{volume}/snapshots",
+        "/vservers/{vserver}/volumes/{volume}/qtrees/{qtree}",
+        "/vservers/{vserver}/volumes/{volume}/quotas/report",
         "/vservers/{vserver}/lifs",
         "/vservers/{vserver}/export-policies",
         "/migrations/{id}/events",
