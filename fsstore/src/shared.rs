@@ -155,7 +155,9 @@ impl Shared {
 
     /// Whether the log and the dirty set have room for an operation of about `bytes` in the log.
     pub(crate) fn has_room(&self, st: &State, bytes: usize) -> bool {
-        self.log.fits(bytes) && self.fullness(st, bytes) <= self.pace.allowed()
+        // Where nothing waits for a CP, none can bring more room.
+        let empty = || st.dirty_bytes() == 0 && self.log.fill(0).0 <= 1;
+        self.log.fits(bytes) && (self.fullness(st, bytes) <= self.pace.allowed() || empty())
     }
 
     /// Waits until a CP, or the flusher, has got on; sees to it that there is one. `seen`: the memory's [`Memory::events`] from before

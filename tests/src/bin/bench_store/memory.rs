@@ -143,6 +143,7 @@ fn idle(dir: &Path) -> Result<()> {
     thread::sleep(IDLE);
     let ticks = cpu_ticks()? - begun;
     println!("volume_kib {}", (status_kib("VmRSS")?.saturating_sub(before)) / IDLE_VOLUMES);
-    println!("cpu_ms {}", ticks as f64 * 1000.0 / TICKS_PER_S);
+    // Less than a tick can't be seen.
+    println!("cpu_ms {}", (ticks as f64 * 1000.0 / TICKS_PER_S).max(1.0));
     Ok(())
 }
