@@ -96,7 +96,7 @@ pub async fn run(side: Side, failpoint: &str) -> anyhow::Result<Owner> {
     peer(&clusters.api(Side::Source)?, &clusters.api(Side::Destination)?).await?;
     make_vserver(&clusters.api(Side::Source)?, VSERVER, address, 1 << 30).await?;
     let server = SocketAddr::from((address, clusters.port));
-    let plan = if failpoint.contains("set_write_limit") { HEAVY } else { PLAN };
+    let plan = if failpoint.contains("admin_cutover") { HEAVY } else { PLAN };
     let work = Workload::start(server, "/", "/data", plan).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     // A goal that the load does not meet at once, so that there are rounds and throttle steps to break in.
