@@ -30,10 +30,10 @@ const HEAD: usize = 48;
 const LAZY_BYTES: usize = 1 << 20;
 /// Most bytes of records waiting in memory.
 const PENDING_MAX: usize = 4 * LAZY_BYTES;
-/// Blocks on their way to the disk, and pointed to by records in memory, from which a flush starts though nobody asked (8 MiB).
-const POINTS_LAZY: usize = 2048;
-/// Most of them (32 MiB): the next flush takes as long as they need, for everybody.
-const POINTS_MAX: usize = 8192;
+/// Blocks on their way to the disk, and pointed to by records in memory, from which a flush starts though nobody asked (16 MiB).
+const POINTS_LAZY: usize = 4096;
+/// Most of them (64 MiB): the next flush takes as long as they need, for everybody.
+const POINTS_MAX: usize = 16_384;
 /// Largest buffer that is kept for later batches. An idle volume has no use for a large one.
 const SPARE_BYTES: usize = 256 << 10;
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Most slices in one vectored write on Linux.
 const IOV_MAX: usize = 1024;
 /// Most bytes written by one call: the host lets nobody else write to a file meanwhile, and the NVLOG is in the same one.
-const CALL_BYTES: usize = 64 << 10;
+const CALL_BYTES: usize = 256 << 10;
 
 /// A volume in a sparse file or on a block device. Held exclusively, so that no two processes open one volume.
 #[derive(Debug)]
