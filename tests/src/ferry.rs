@@ -1,6 +1,8 @@
 //! The `ferry` program under test, and the places to run it in.
 
+use serde_json::Value;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The program, from the same build as the running test (`cargo build -p gateway` makes it; so does any run of the
 /// whole workspace's tests).
@@ -15,6 +17,21 @@ pub fn binary() -> PathBuf {
     let path = test.parent().and_then(|deps| deps.parent()).map(|target| target.join("ferry"));
     let path = path.filter(|path| path.exists());
     path.expect("the program `ferry` is not built; run `cargo build -p gateway` first, or set FERRY_BIN")
+}
+
+/// Asks a node every 50 ms until it answers as expected.
+///
+/// # Panics
+/// After a minute, with `what`.
+pub async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(value) = done().await {
+            return value;
+        }
+        assert!(Instant::now() < end, "{what}: it does not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The path of a tool, or `None` after saying that the test is skipped. In CI a missing tool is a failure.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use bytes::Bytes;
-use ferry_tests::ferry;
+use ferry_tests::ferry::{self, until};
 use gateway::client::{Client, Options};
 use gateway::demo::node::{Api, Node, free_port, make_vserver, peer};
 use gateway::demo::workload::{Plan, Workload, read_back};
@@ -12,7 +12,7 @@ use gateway::nfs3::procedures::CreateHow3;
 use gateway::nfs3::types::{SAttr3, StableHow};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PLAN: Plan = Plan {
     sync_writers: 2,
@@ -22,17 +22,6 @@ const PLAN: Plan = Plan {
     stream_pause: Duration::from_millis(20),
 };
 const PIECE: usize = 1 << 16;
-
-async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(value) = done().await {
-            return value;
-        }
-        assert!(Instant::now() < end, "{what}: it does not come");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// Eight pieces of one byte each, into a file that is made if it is not there.
 async fn put(server: SocketAddr, path: &str, byte: u8) {

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use ferry_tests::ferry;
+use ferry_tests::ferry::{self, until};
 use gateway::demo::node::{Api, Node, free_port, make_vserver, peer};
 use gateway::demo::workload::{Plan, Workload, read_back};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PLAN: Plan = Plan {
     sync_writers: 2,
@@ -17,17 +17,6 @@ const PLAN: Plan = Plan {
     stream_records: 1024,
     stream_pause: Duration::from_millis(20),
 };
-
-async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(value) = done().await {
-            return value;
-        }
-        assert!(Instant::now() < end, "{what}: it does not come");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 async fn phase(api: &Api) -> Option<Value> {
     api.get("/migrations").await.ok()?.get(0).cloned()
