@@ -10,7 +10,7 @@ use crate::portmap::{self, PORTMAP_PROGRAM, Ports};
 use crate::rpc::auth::Credential;
 use crate::rpc::call::{Call, Refusal, encode_success};
 use crate::rpc::drc::{Admission, CallKey};
-use crate::rpc::server::{Outcome, Request, Service};
+use crate::rpc::server::{Outcome, Request, Service, Transport};
 use crate::vserver::{GatePass, Vserver};
 use crate::xdr::{Decoder, Encoder, Message, Xdr};
 use bytes::Bytes;
@@ -54,11 +54,13 @@ impl Service for Programs {
     async fn run(&self, request: Request) -> Outcome {
         let call = &request.call;
         let refusal = match (call.prog, call.vers) {
+            (NFS_PROGRAM, _) if request.transport == Transport::Udp => Refusal::ProgUnavail,
             (NFS_PROGRAM, NFS_V3) => return self.nfs(request).await,
             (MOUNT_PROGRAM, MOUNT_V3) => return self.mount(request).await,
             (PORTMAP_PROGRAM, _) => {
                 return Outcome::Reply(
-                    portmap::answer(call, request.args, &self.ports, request.local).finish(),
+                    portmap::answer(call, request.args, &self.ports, request.local, request.transport)
+                        .finish(),
                 );
             }
             (NFS_PROGRAM, _) => Refusal::ProgMismatch { low: NFS_V3, high: NFS_V3 },

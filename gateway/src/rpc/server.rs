@@ -1,5 +1,6 @@
 //! Connections of RPC over TCP: takes calls off them, runs those of one connection concurrently, sends the replies
-//! as they come. Everything a connection may pin is bounded. Knows no program: a [`Service`] runs the calls.
+//! as they come. Everything a connection may pin is bounded. Knows no program: a [`Service`] runs the calls, those
+//! that come over UDP (`udp.rs`) too.
 
 use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
@@ -10,7 +11,7 @@ use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -36,13 +37,34 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// How a call came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// On a TCP connection.
+    Tcp,
+    /// In a UDP datagram: a small one, and anybody may have put the client's address on it.
+    Udp,
+}
+
+/// Both ends of a call's way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) client: SocketAddr,
+    pub(super) local: IpAddr,
+    pub(super) transport: Transport,
+}
+
 /// A call as it came in.
 #[derive(Debug)]
 pub struct Request {
     /// The client's address.
     pub client: IpAddr,
+    /// The client's port; below 1024 only a privileged program of the client's host can have sent the call.
+    pub client_port: u16,
     /// The address that the client called.
     pub local: IpAddr,
+    /// How it came.
+    pub transport: Transport,
     /// The header.
     pub call: Call,
     /// The encoded arguments.
@@ -127,7 +149,8 @@ async fn converse<S: Service>(
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let (client, local) = (stream.peer_addr()?.ip().to_canonical(), stream.local_addr()?.ip());
+    let route =
+        Route { client: stream.peer_addr()?, local: stream.local_addr()?.ip(), transport: Transport::Tcp };
     let gone = CancellationToken::new();
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
@@ -154,7 +177,8 @@ async fn converse<S: Service>(
             Some(Err(error)) => break Err(error),
             None => break Ok(()),
         };
-        running.push(run(&*service, call, args, client, local, &gone, place));
+        let outcome = run(&*service, call, args, route, &gone);
+        running.push(async move { (outcome.await, place) });
     };
     drop(intake);
     // What has begun is finished: a REMOVE that was run must be known as run when the client repeats it.
@@ -169,22 +193,26 @@ async fn converse<S: Service>(
     ended
 }
 
-async fn run<S: Service>(
+/// Runs one call, or says what becomes of what is none.
+pub(super) async fn run<S: Service>(
     service: &S,
     call: Result<Call, CallError>,
     args: Bytes,
-    client: IpAddr,
-    local: IpAddr,
+    route: Route,
     gone: &CancellationToken,
-    place: Place,
-) -> (Outcome, Place) {
-    let outcome = match call {
-        Ok(call) => service.run(Request { client, local, call, args, gone: gone.clone() }).await,
+) -> Outcome {
+    match call {
+        Ok(call) => {
+            // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+            let client = route.client.ip().to_canonical();
+            let Route { local, transport, .. } = route;
+            let client_port = route.client.port();
+            service.run(Request { client, client_port, local, transport, call, args, gone: gone.clone() }).await
+        }
         Err(CallError::NotACall) => Outcome::Close,
         Err(CallError::RpcVersion { xid }) => Outcome::refused(xid, Refusal::RpcMismatch),
         Err(CallError::BadCredential { xid }) => Outcome::refused(xid, Refusal::Auth(AuthStat::BadCred)),
-    };
-    (outcome, place)
+    }
 }
 
 /// A call's place among those of its connection; held until its reply is sent.
