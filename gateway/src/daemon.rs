@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, ServeVserver, run_checkpoints};
 use crate::config::Config;
 use crate::migration::Host;
 use crate::store::Store;
-use crate::{metrics, nfs3, peers, portmap};
+use crate::{metrics, peers, portmap, programs};
 use anyhow::Context;
 use migrate::{Failpoints, Migrator, Ports};
 use std::net::SocketAddr;
@@ -122,7 +122,7 @@ fn serve_nfs() -> ServeVserver {
     Arc::new(|listener, vserver, ports, cancel| {
         let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
         let address = listener.local_addr().ok().filter(|address| address.port() == ports.portmap);
-        let serving = nfs3::serve(listener, vserver, ports, cancel.clone());
+        let serving = programs::serve(listener, vserver, ports, cancel.clone());
         Box::pin(async move {
             match address {
                 Some(address) => drop(tokio::join!(serving, answer_datagrams(address, ports, cancel))),

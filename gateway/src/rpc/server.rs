@@ -10,7 +10,7 @@ use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -41,6 +41,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 pub struct Request {
     /// The client's address.
     pub client: IpAddr,
+    /// The client's port.
+    pub client_port: u16,
     /// The address that the client called.
     pub local: IpAddr,
     /// The header.
@@ -50,6 +52,20 @@ pub struct Request {
     /// Cancelled once the connection is gone. A call that has changed nothing yet must then be given up: its client
     /// repeats it elsewhere, and a late WRITE could overwrite a newer one.
     pub gone: CancellationToken,
+}
+
+impl Request {
+    /// Waits for `wait`, but no longer than the client is there.
+    ///
+    /// # Errors
+    /// What becomes of the call of a client that is gone.
+    pub async fn unless_gone<T>(&self, wait: impl Future<Output = T>) -> Result<T, Outcome> {
+        tokio::select! {
+            biased;
+            done = wait => Ok(done),
+            () = self.gone.cancelled() => Err(Outcome::Drop),
+        }
+    }
 }
 
 /// How a call ended.
@@ -127,8 +143,8 @@ async fn converse<S: Service>(
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let (client, local) = (stream.peer_addr()?.ip().to_canonical(), stream.local_addr()?.ip());
     let gone = CancellationToken::new();
+    let ends = Ends { client: stream.peer_addr()?, local: stream.local_addr()?.ip(), gone: gone.clone() };
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
     let writing = tokio::spawn(send(writer, queue, cancel.clone(), gone.clone()));
@@ -154,7 +170,7 @@ async fn converse<S: Service>(
             Some(Err(error)) => break Err(error),
             None => break Ok(()),
         };
-        running.push(run(&*service, call, args, client, local, &gone, place));
+        running.push(run(&*service, call, args, &ends, place));
     };
     drop(intake);
     // What has begun is finished: a REMOVE that was run must be known as run when the client repeats it.
@@ -169,17 +185,35 @@ async fn converse<S: Service>(
     ended
 }
 
+/// Who speaks with whom on a connection.
+struct Ends {
+    client: SocketAddr,
+    local: IpAddr,
+    gone: CancellationToken,
+}
+
+impl Ends {
+    fn request(&self, call: Call, args: Bytes) -> Request {
+        Request {
+            client: self.client.ip().to_canonical(),
+            client_port: self.client.port(),
+            local: self.local,
+            call,
+            args,
+            gone: self.gone.clone(),
+        }
+    }
+}
+
 async fn run<S: Service>(
     service: &S,
     call: Result<Call, CallError>,
     args: Bytes,
-    client: IpAddr,
-    local: IpAddr,
-    gone: &CancellationToken,
+    ends: &Ends,
     place: Place,
 ) -> (Outcome, Place) {
     let outcome = match call {
-        Ok(call) => service.run(Request { client, local, call, args, gone: gone.clone() }).await,
+        Ok(call) => service.run(ends.request(call, args)).await,
         Err(CallError::NotACall) => Outcome::Close,
         Err(CallError::RpcVersion { xid }) => Outcome::refused(xid, Refusal::RpcMismatch),
         Err(CallError::BadCredential { xid }) => Outcome::refused(xid, Refusal::Auth(AuthStat::BadCred)),

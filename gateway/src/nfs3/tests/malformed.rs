@@ -3,9 +3,9 @@
 
 use super::lifecycle::{ask, message};
 use super::*;
-use crate::nfs3::dispatch::Programs;
 use crate::nfs3::mount::MOUNT_PROGRAM;
 use crate::portmap::PORTMAP_PROGRAM;
+use crate::programs::Programs;
 use crate::rpc::auth::OpaqueAuth;
 use crate::rpc::call::Call;
 use crate::rpc::record::{RECORD_LEN_MAX, RecordReader};
@@ -155,7 +155,9 @@ async fn dispatch(programs: &Programs, (prog, vers, proc): (u32, u32, u32), args
     let none = OpaqueAuth::NONE;
     let call = Call { xid: 1, prog, vers, proc, cred: none.clone(), verf: none };
     let _ = programs.reply_len_max(&call, &args);
-    programs.run(Request { client: local, local, call, args, gone: CancellationToken::new() }).await;
+    programs
+        .run(Request { client: local, client_port: 0, local, call, args, gone: CancellationToken::new() })
+        .await;
 }
 
 /// Arguments that begin as good ones do: a handle, a name, then words that are mostly small.
