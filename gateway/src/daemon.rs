@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::lif::Endpoint;
 use crate::migration::Host;
 use crate::store::Store;
-use crate::{metrics, nfs3, peers, portmap};
+use crate::{metrics, peers, portmap, programs};
 use anyhow::Context;
 use migrate::{Failpoints, Migrator, Ports};
 use std::net::SocketAddr;
@@ -122,9 +122,9 @@ fn serve_nfs() -> ServeVserver {
         let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
         Box::pin(async move {
             match endpoint {
-                Endpoint::Tcp(listener) => nfs3::serve(listener, vserver, ports, cancel).await,
+                Endpoint::Tcp(listener) => programs::serve(listener, vserver, ports, cancel).await,
                 Endpoint::Udp(socket) => {
-                    if let Err(error) = nfs3::serve_datagrams(socket, vserver, ports, cancel).await {
+                    if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
                         tracing::warn!(%error, "a UDP port is not served any more");
                     }
                 }

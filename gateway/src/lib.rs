@@ -15,6 +15,7 @@ pub mod migration;
 pub mod nfs3;
 pub mod peers;
 pub mod portmap;
+pub mod programs;
 pub mod rpc;
 pub mod schedule;
 pub mod store;

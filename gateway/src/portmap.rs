@@ -95,15 +95,15 @@ impl Rpcb {
     }
 }
 
-/// Answers one call to the portmap program that came in at `local`: the whole reply message.
-pub fn answer(call: &Call, args: Bytes, ports: &Ports, local: IpAddr, transport: Transport) -> Encoder {
+/// Answers one call to the portmap program that came in at this address, in this way: the whole reply message.
+pub fn answer(call: &Call, args: Bytes, ports: &Ports, route: (IpAddr, Transport)) -> Encoder {
     let mut out = Encoder::with_capacity(128);
     encode_success(&mut out, call.xid);
     let mut input = Decoder::new(args);
     let refused = match (call.vers, call.proc) {
         (2..=4, 0) => Ok(()),
         (2, _) => answer_v2(call.proc, &mut input, ports, &mut out),
-        (3 | 4, _) => answer_rpcbind(call.proc, &mut input, ports, (local, transport), &mut out),
+        (3 | 4, _) => answer_rpcbind(call.proc, &mut input, ports, route, &mut out),
         _ => Err(Refusal::ProgMismatch { low: 2, high: 4 }),
     };
     match refused {
@@ -240,7 +240,7 @@ mod tests {
         let none = OpaqueAuth::NONE;
         let call = Call { xid: 1, prog: PORTMAP_PROGRAM, vers, proc, cred: none.clone(), verf: none };
         let args = Bytes::copy_from_slice(args);
-        answer(&call, args, &PORTS, local.parse().unwrap(), transport).finish().into_bytes().to_vec()
+        answer(&call, args, &PORTS, (local.parse().unwrap(), transport)).finish().into_bytes().to_vec()
     }
 
     fn words(words: &[u32]) -> Vec<u8> {

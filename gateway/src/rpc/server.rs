@@ -46,14 +46,6 @@ pub enum Transport {
     Udp,
 }
 
-/// Both ends of a call's way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Route {
-    pub(super) client: SocketAddr,
-    pub(super) local: IpAddr,
-    pub(super) transport: Transport,
-}
-
 /// A call as it came in.
 #[derive(Debug)]
 pub struct Request {
@@ -72,6 +64,20 @@ pub struct Request {
     /// Cancelled once the connection is gone. A call that has changed nothing yet must then be given up: its client
     /// repeats it elsewhere, and a late WRITE could overwrite a newer one.
     pub gone: CancellationToken,
+}
+
+impl Request {
+    /// Waits for `wait`, but no longer than the client is there.
+    ///
+    /// # Errors
+    /// What becomes of the call of a client that is gone.
+    pub async fn unless_gone<T>(&self, wait: impl Future<Output = T>) -> Result<T, Outcome> {
+        tokio::select! {
+            biased;
+            done = wait => Ok(done),
+            () = self.gone.cancelled() => Err(Outcome::Drop),
+        }
+    }
 }
 
 /// How a call ended.
@@ -149,9 +155,9 @@ async fn converse<S: Service>(
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let route =
-        Route { client: stream.peer_addr()?, local: stream.local_addr()?.ip(), transport: Transport::Tcp };
     let gone = CancellationToken::new();
+    let (client, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
+    let ends = Ends { client, local, transport: Transport::Tcp, gone: gone.clone() };
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
     let writing = tokio::spawn(send(writer, queue, cancel.clone(), gone.clone()));
@@ -177,7 +183,7 @@ async fn converse<S: Service>(
             Some(Err(error)) => break Err(error),
             None => break Ok(()),
         };
-        let outcome = run(&*service, call, args, route, &gone);
+        let outcome = run(&*service, call, args, &ends);
         running.push(async move { (outcome.await, place) });
     };
     drop(intake);
@@ -193,22 +199,38 @@ async fn converse<S: Service>(
     ended
 }
 
+/// Who speaks with whom.
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) local: IpAddr,
+    pub(super) transport: Transport,
+    pub(super) gone: CancellationToken,
+}
+
+impl Ends {
+    fn request(&self, call: Call, args: Bytes) -> Request {
+        Request {
+            // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+            client: self.client.ip().to_canonical(),
+            client_port: self.client.port(),
+            local: self.local,
+            transport: self.transport,
+            call,
+            args,
+            gone: self.gone.clone(),
+        }
+    }
+}
+
 /// Runs one call, or says what becomes of what is none.
 pub(super) async fn run<S: Service>(
     service: &S,
     call: Result<Call, CallError>,
     args: Bytes,
-    route: Route,
-    gone: &CancellationToken,
+    ends: &Ends,
 ) -> Outcome {
     match call {
-        Ok(call) => {
-            // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
-            let client = route.client.ip().to_canonical();
-            let Route { local, transport, .. } = route;
-            let client_port = route.client.port();
-            service.run(Request { client, client_port, local, transport, call, args, gone: gone.clone() }).await
-        }
+        Ok(call) => service.run(ends.request(call, args)).await,
         Err(CallError::NotACall) => Outcome::Close,
         Err(CallError::RpcVersion { xid }) => Outcome::refused(xid, Refusal::RpcMismatch),
         Err(CallError::BadCredential { xid }) => Outcome::refused(xid, Refusal::Auth(AuthStat::BadCred)),

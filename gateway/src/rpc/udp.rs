@@ -5,7 +5,7 @@
 //! [`Service`] runs the calls.
 
 use super::call::{Call, CallError, Refusal, encode_refusal};
-use super::server::{Outcome, Route, Service, Transport, run};
+use super::server::{Ends, Outcome, Service, Transport, run};
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -69,9 +69,9 @@ pub async fn serve<S: Service>(
         };
         let Some((id, call, args)) = take(&buffer[..len], client, &known) else { continue };
         known.insert(id);
-        let route = Route { client, local, transport: Transport::Udp };
-        let outcome = run(&*service, call, args, route, &gone);
-        running.push(async move { (id, outcome.await) });
+        let ends = Ends { client, local, transport: Transport::Udp, gone: gone.clone() };
+        let service = &*service;
+        running.push(async move { (id, run(service, call, args, &ends).await) });
     }
     // What has begun is finished, what still waits gives up.
     gone.cancel();

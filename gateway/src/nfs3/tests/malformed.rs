@@ -3,9 +3,9 @@
 
 use super::lifecycle::{ask, message};
 use super::*;
-use crate::nfs3::dispatch::Programs;
 use crate::nfs3::mount::MOUNT_PROGRAM;
 use crate::portmap::PORTMAP_PROGRAM;
+use crate::programs::Programs;
 use crate::rpc::auth::OpaqueAuth;
 use crate::rpc::call::Call;
 use crate::rpc::record::{RECORD_LEN_MAX, RecordReader};
@@ -156,7 +156,7 @@ async fn dispatch(programs: &Programs, (prog, vers, proc): (u32, u32, u32), args
     let call = Call { xid: 1, prog, vers, proc, cred: none.clone(), verf: none };
     let _ = programs.reply_len_max(&call, &args);
     let gone = CancellationToken::new();
-    let (client_port, transport) = (1000, Transport::Tcp);
+    let (client_port, transport) = (0, Transport::Tcp);
     programs.run(Request { client: local, client_port, local, transport, call, args, gone }).await;
 }
 
