@@ -71,6 +71,8 @@ pub struct NfsConfig {
     pub mount_port: u16,
     /// Port of the portmapper on new LIFs; 0: none. Ports below 1024 need privileges.
     pub portmap_port: u16,
+    /// File with the netgroups of export rules, as netgroup(5) says; read again when it changes.
+    pub netgroup_file: Option<PathBuf>,
 }
 
 /// `[volumes]`
@@ -114,7 +116,7 @@ impl Default for PeerConfig {
 
 impl Default for NfsConfig {
     fn default() -> Self {
-        NfsConfig { port: 2049, mount_port: 20_048, portmap_port: 111 }
+        NfsConfig { port: 2049, mount_port: 20_048, portmap_port: 111, netgroup_file: None }
     }
 }
 

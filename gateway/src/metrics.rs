@@ -29,6 +29,9 @@ pub fn install() {
         describe_counter!("ferry_read_ops_total", "READ operations, per vserver");
         describe_counter!("ferry_write_bytes_total", "Bytes that clients wrote, per vserver");
         describe_counter!("ferry_write_ops_total", "WRITE operations, per vserver");
+        describe_counter!("ferry_ops_total", "NFS calls, per vserver");
+        describe_counter!("ferry_delayed_microseconds_total", "Time that calls waited for a limit");
+        describe_gauge!("ferry_limited_clients", "Clients that are told apart for the limits");
         describe_counter!("ferry_throttled_microseconds_total", "Time that writes waited for the throttle");
         describe_gauge!("ferry_write_limit_bytes_per_second", "Write limit in force; 0: none");
         describe_gauge!("ferry_requests_in_flight", "Requests inside the gate");
@@ -88,6 +91,9 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
         counter!("ferry_read_ops_total", "vserver" => name.clone()).absolute(counters.read_ops);
         counter!("ferry_write_bytes_total", "vserver" => name.clone()).absolute(counters.write_bytes);
         counter!("ferry_write_ops_total", "vserver" => name.clone()).absolute(counters.write_ops);
+        counter!("ferry_ops_total", "vserver" => name.clone()).absolute(counters.ops);
+        counter!("ferry_delayed_microseconds_total", "vserver" => name.clone()).absolute(counters.delayed_us);
+        gauge!("ferry_limited_clients", "vserver" => name.clone()).set(as_f64(counters.clients));
         counter!("ferry_throttled_microseconds_total", "vserver" => name.clone())
             .absolute(counters.throttled_us);
         let limit = vserver.qos.write_limit().unwrap_or(0);

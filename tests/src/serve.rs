@@ -50,7 +50,7 @@ impl Server {
         let mounts = vec![volume(dir, "root", "/", bytes)?, volume(dir, "data", "/data", bytes)?];
         vserver.set_namespace(Namespace::build(mounts, Time { secs: 1_000_001, nanos: 0 })?);
         let client = "127.0.0.0/8".parse()?;
-        let rule = ExportRule { client, write: true, squash: Squash::None, anon_uid: 1, anon_gid: 1 };
+        let rule = ExportRule::new(client, true, Squash::None);
         vserver.set_exports(ExportPolicies::new(BTreeMap::from([("all".to_owned(), vec![rule])])));
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

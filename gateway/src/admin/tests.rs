@@ -187,7 +187,11 @@ async fn vservers_volumes_snapshots_and_policies_come_and_go() {
     let served = node.state.cluster.served("vs").unwrap();
     assert!(served.vserver.namespace().resolve("/elsewhere").is_ok());
     assert!(
-        served.vserver.exports().check("p", "10.1.1.1".parse().unwrap()).is_some_and(|access| !access.write)
+        served
+            .vserver
+            .exports()
+            .check("p", "10.1.1.1".parse().unwrap(), 700)
+            .is_some_and(|access| !access.write)
     );
 
     for path in ["/vservers/vs/volumes/data", "/vservers/vs/volumes/root", "/vservers/vs"] {

@@ -30,14 +30,26 @@ struct QosView {
     write_limit_bytes_per_s: Option<u64>,
     /// The limit in force, with that of a migration; only of a served vserver.
     write_limit_in_force_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of all clients together.
+    limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that all clients together may read and write.
+    limit_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of one client address.
+    client_limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that one client address may read and write.
+    client_limit_bytes_per_s: Option<u64>,
     /// What clients wrote in about the last second.
     write_bytes_per_s: u64,
+    /// NFS calls since the vserver was mounted here.
+    ops: u64,
     /// Since the vserver was mounted here.
     write_bytes: u64,
     /// Since the vserver was mounted here.
     read_bytes: u64,
     /// Time that writes waited for the throttle, since the vserver was mounted here.
     throttled_us: u64,
+    /// Time that calls waited for the other limits, since the vserver was mounted here.
+    delayed_us: u64,
     /// Requests that wait at the gate during a cutover.
     requests_parked: usize,
 }
@@ -47,6 +59,14 @@ struct QosView {
 struct NewQos {
     /// Most bytes per second that clients may write; `null`: no limit.
     write_limit_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of all clients together; `null`: no limit.
+    limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that all clients together may read and write; `null`: no limit.
+    limit_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of one client address; `null`: no limit.
+    client_limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that one client address may read and write; `null`: no limit.
+    client_limit_bytes_per_s: Option<u64>,
 }
 
 pub(super) fn routes() -> axum::Router<AdminState> {
@@ -110,10 +130,16 @@ fn qos_view(state: &AdminState, vserver: &str) -> Reply<QosView> {
     Ok(Body(QosView {
         write_limit_bytes_per_s: record.qos.write_limit_bytes_per_s,
         write_limit_in_force_bytes_per_s: served.as_ref().and_then(|served| served.vserver.qos.write_limit()),
+        limit_ops_per_s: record.qos.limit_ops_per_s,
+        limit_bytes_per_s: record.qos.limit_bytes_per_s,
+        client_limit_ops_per_s: record.qos.client_limit_ops_per_s,
+        client_limit_bytes_per_s: record.qos.client_limit_bytes_per_s,
+        ops: counters.ops,
         write_bytes_per_s: served.as_ref().map_or(0, |served| served.write_rate()),
         write_bytes: counters.write_bytes,
         read_bytes: counters.read_bytes,
         throttled_us: counters.throttled_us,
+        delayed_us: counters.delayed_us,
         requests_parked: served.map_or(0, |served| served.vserver.gate.parked()),
     }))
 }
@@ -125,7 +151,13 @@ async fn set_qos(
     Path(vserver): Path<String>,
     Body(new): Body<NewQos>,
 ) -> Reply<QosView> {
-    let qos = QosRecord { write_limit_bytes_per_s: new.write_limit_bytes_per_s };
+    let qos = QosRecord {
+        write_limit_bytes_per_s: new.write_limit_bytes_per_s,
+        limit_ops_per_s: new.limit_ops_per_s,
+        limit_bytes_per_s: new.limit_bytes_per_s,
+        client_limit_ops_per_s: new.client_limit_ops_per_s,
+        client_limit_bytes_per_s: new.client_limit_bytes_per_s,
+    };
     state.cluster.set_qos(&vserver, qos).await?;
     qos_view(&state, &vserver)
 }

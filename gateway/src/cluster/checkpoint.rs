@@ -1,6 +1,6 @@
 //! The clockwork of a node: regular consistency points of volumes that change, readings of the write
-//! rate, new attempts at LIFs that are down, the scrub, snapshot schedules, and
-//! splits of clones.
+//! rate, new attempts at LIFs that are down, the scrub, snapshot schedules,
+//! splits of clones, and the names in export rules.
 
 use super::{Cluster, ClusterError, Served, blocking};
 use fsstore::Lsn;
@@ -23,6 +23,7 @@ pub async fn run_checkpoints(cluster: Arc<Cluster>, cancel: CancellationToken) {
         () = cluster.scrub() => {}
         () = cluster.run_schedules() => {}
         () = cluster.run_splits() => {}
+        () = cluster.keep_names() => {}
     }
 }
 

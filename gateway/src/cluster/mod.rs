@@ -8,6 +8,7 @@ mod clones;
 mod error;
 mod images;
 mod lifs;
+mod names;
 mod peering;
 mod policies;
 mod quotas;
@@ -23,6 +24,7 @@ pub use checkpoint::run_checkpoints;
 pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use policies::{ExportCheck, RuleEdit};
 pub use quotas::{
     NewQtree, QtreePatch, QtreeView, QuotaAmounts, QuotaKind, QuotaRuleView, QuotaUseView, QuotaWhom,
 };
@@ -75,6 +77,8 @@ pub struct Cluster {
     scrubs: scrub::Scrubs,
     /// What the snapshot schedules have done and could not do.
     schedules: schedule::Schedules,
+    /// What hostnames and netgroups of export rules stand for.
+    names: names::NameTable,
     /// How far the splits of clones are.
     splits: clones::Splits,
     /// One lock per vserver: held across a change of its configuration or state. Taken before any other lock.
@@ -125,6 +129,7 @@ impl Cluster {
             replicas: Mutex::default(),
             scrubs: scrub::Scrubs::default(),
             schedules: schedule::Schedules::default(),
+            names: names::NameTable::default(),
             splits: clones::Splits::default(),
             locks: Mutex::default(),
         })

@@ -4,8 +4,8 @@
 
 use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
-use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
-use crate::vserver::{ExportPolicies, MountedVolume, Namespace, VolumeId, Vserver};
+use crate::store::{AppliedRecord, LifPorts, LifRecord, QosRecord, StoreError, VolumeRecord, VserverRecord};
+use crate::vserver::{MountedVolume, Namespace, VolumeId, Vserver};
 use fsstore::Volume;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -48,11 +48,17 @@ impl Served {
         }
     }
 
-    /// Sets the operator's write limit.
-    pub fn set_operator_limit(&self, bytes_per_s: Option<u64>) {
+    /// Sets the operator's limits.
+    pub fn set_operator_limits(&self, record: &QosRecord) {
         let mut limits = self.limits.lock();
-        limits.operator = bytes_per_s;
+        limits.operator = record.write_limit_bytes_per_s;
         self.vserver.qos.set_write_limit(limits.in_force());
+        self.vserver.qos.set_limits(&crate::vserver::Limits {
+            ops_per_s: record.limit_ops_per_s,
+            bytes_per_s: record.limit_bytes_per_s,
+            client_ops_per_s: record.client_limit_ops_per_s,
+            client_bytes_per_s: record.client_limit_bytes_per_s,
+        });
     }
 
     /// Sets the limit that a migration asks for; the lower of the two is in force.
@@ -93,10 +99,11 @@ impl Served {
         }
     }
 
-    /// Closes the gate for good and lets no request wait any more: neither at the gate nor for the throttle.
+    /// Closes the gate for good and lets no request wait any more: neither at the gate nor for a limit.
     pub fn end_requests(&self) {
         self.vserver.gate.close();
         self.vserver.qos.set_write_limit(None);
+        self.vserver.qos.set_limits(&crate::vserver::Limits::default());
     }
 
     /// Takes all LIFs down at once: listeners and connections are closed when it returns.
@@ -142,6 +149,7 @@ impl Cluster {
     }
 
     async fn mount(self: &Arc<Self>, name: &str) -> Result<Served> {
+        self.learn_names(self.record(name)?.export_policies.values().flatten()).await;
         let this = Arc::clone(self);
         let name = name.to_owned();
         blocking(move || this.mount_blocking(&name)).await
@@ -162,8 +170,8 @@ impl Cluster {
             }
         }
         served.vserver.set_namespace(Namespace::build(mounts, now())?);
-        served.vserver.set_exports(ExportPolicies::new(record.export_policies));
-        served.set_operator_limit(record.qos.write_limit_bytes_per_s);
+        self.apply_exports(&served, record.export_policies);
+        served.set_operator_limits(&record.qos);
         self.import_open_state(&served.vserver)?;
         Ok(served)
     }

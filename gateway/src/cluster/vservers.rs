@@ -38,13 +38,7 @@ fn default_policy() -> Vec<ExportRule> {
     ["127.0.0.0/8", "::1"]
         .iter()
         .filter_map(|text| parse_client(text))
-        .map(|client| ExportRule {
-            client,
-            write: true,
-            squash: Squash::None,
-            anon_uid: 65_534,
-            anon_gid: 65_534,
-        })
+        .map(|client| ExportRule::new(client, true, Squash::None))
         .collect()
 }
 

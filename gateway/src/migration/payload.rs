@@ -208,7 +208,11 @@ mod tests {
             write_verifier: [1; 8],
             mounted: true,
             export_policies: BTreeMap::new(),
-            qos: QosRecord { write_limit_bytes_per_s: Some(5000) },
+            qos: QosRecord {
+                write_limit_bytes_per_s: Some(5000),
+                client_limit_ops_per_s: Some(70),
+                ..QosRecord::default()
+            },
         }
     }
 

@@ -60,8 +60,10 @@ pub(super) trait Shown {
     fn post_op(&self) -> PostOpAttr;
     /// `wcc_data` of what an operation did.
     fn wcc(&self, change: Option<&Change>) -> WccData;
-    /// Waits until the operation `lsn` is durable.
+    /// Waits until the operation `lsn` is durable, unless the export says that replies do not wait for it.
     async fn durable(&self, lsn: Lsn) -> Result<(), NfsStat3>;
+    /// Waits until the operation `lsn` is durable, whatever the export says: for COMMIT.
+    async fn committed(&self, lsn: Lsn) -> Result<(), NfsStat3>;
 
     /// `wcc_data` that only says how things are now.
     fn wcc_now(&self) -> WccData {
@@ -93,6 +95,10 @@ impl Shown for Target<'_> {
     }
 
     async fn durable(&self, lsn: Lsn) -> Result<(), NfsStat3> {
+        if self.early_replies { Ok(()) } else { self.committed(lsn).await }
+    }
+
+    async fn committed(&self, lsn: Lsn) -> Result<(), NfsStat3> {
         self.mount.volume.durable(lsn).await.map_err(NfsStat3::from)
     }
 }

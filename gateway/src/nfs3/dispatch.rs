@@ -1,4 +1,4 @@
-//! From an NFS call to the procedure that it asks for: credential, arguments, write throttle, gate, reply cache, in
+//! From an NFS call to the procedure that it asks for: credential, arguments, limits, gate, reply cache, in
 //! this order. Knows no volume.
 
 use super::caller::Reply;
@@ -7,7 +7,7 @@ use super::procedures::*;
 use crate::rpc::auth::Credential;
 use crate::rpc::call::{Call, Refusal, encode_success};
 use crate::rpc::server::{Outcome, Request};
-use crate::vserver::{Caller, Vserver};
+use crate::vserver::{Caller, Cost, Vserver};
 use crate::xdr::{Decoder, Encoder, Message, Xdr};
 use bytes::Bytes;
 use std::future::Future;
@@ -18,9 +18,9 @@ pub(super) trait Handler: Procedure + Sized {
     /// Whether running it twice differs from running it once: its replies are kept.
     const ONCE: bool = false;
 
-    /// Bytes that the write throttle counts.
-    fn written(_: &Self::Args) -> u32 {
-        0
+    /// Bytes that limits and the write throttle count.
+    fn cost(_: &Self::Args) -> Cost {
+        Cost::default()
     }
 
     /// Runs it.
@@ -91,12 +91,10 @@ impl Running<'_> {
         let Ok(args) = decoded else {
             return Outcome::refused(xid, Refusal::GarbageArgs);
         };
-        let written = P::written(&args);
-        if written > 0 {
-            // Before the gate: a write that waits for the throttle must not hold up a freeze.
-            if let Err(outcome) = request.unless_gone(vserver.qos.admit_write(written)).await {
-                return outcome;
-            }
+        // Before the gate: a call that waits for a limit must not hold up a freeze.
+        let admitted = vserver.qos.admit(request.client, P::cost(&args));
+        if let Err(outcome) = request.unless_gone(admitted).await {
+            return outcome;
         }
         let _pass = match vserver.pass(request).await {
             Ok(pass) => pass,
@@ -109,7 +107,7 @@ impl Running<'_> {
     }
 
     async fn answer<P: Handler>(&self, credential: Credential, args: P::Args) -> Message {
-        let caller = Caller::new(Arc::clone(self.vserver), self.request.client, credential);
+        let caller = Caller::new(Arc::clone(self.vserver), &self.request, credential);
         let result: Res3<P> = match P::handle(&caller, args).await {
             Ok(ok) => Res3::Ok(ok),
             Err(failed) => Res3::Fail(failed.status, failed.fail),

@@ -7,7 +7,7 @@ use super::procedures::{
 };
 use super::status::NfsStat3;
 use super::types::{Payload, StableHow};
-use crate::vserver::{Caller, Target};
+use crate::vserver::{Caller, Cost, Target};
 use fsstore::{Context, Done, FileId, FsError, Op, Volume};
 use std::sync::Arc;
 
@@ -34,6 +34,10 @@ async fn off_thread<T: Send + 'static>(
 }
 
 impl Handler for Read {
+    fn cost(args: &Read3Args) -> Cost {
+        Cost { read: args.count.min(IO_LEN_MAX), written: 0 }
+    }
+
     async fn handle(caller: &Caller, args: Read3Args) -> Reply<Self> {
         let target = caller.target(&args.file.0)?;
         let len = args.count.min(IO_LEN_MAX);
@@ -41,7 +45,7 @@ impl Handler for Read {
         let read = off_thread(&target, move |volume, cx, file| volume.read(cx, file, offset, len as usize));
         let done = read.await.map_err(|status| target.failed(status))?;
         let count = u32::try_from(done.data.len()).unwrap_or(len);
-        caller.vserver.qos.admit_read(count);
+        caller.vserver.qos.count_read(count);
         Ok(Read3ResOk {
             file_attributes: Some(target.attributes(&done.attr)),
             count,
@@ -52,8 +56,8 @@ impl Handler for Read {
 }
 
 impl Handler for Write {
-    fn written(args: &Write3Args) -> u32 {
-        u32::try_from(args.data.0.len()).unwrap_or(u32::MAX)
+    fn cost(args: &Write3Args) -> Cost {
+        Cost { read: 0, written: u32::try_from(args.data.0.len()).unwrap_or(u32::MAX) }
     }
 
     async fn handle(caller: &Caller, args: Write3Args) -> Reply<Self> {
@@ -94,7 +98,7 @@ impl Handler for Commit {
     async fn handle(caller: &Caller, args: Commit3Args) -> Reply<Self> {
         let target = caller.target_to_change(&args.file.0)?;
         target.mount.volume.getattr(target.file)?;
-        let durable = target.durable(target.mount.volume.last_lsn()).await;
+        let durable = target.committed(target.mount.volume.last_lsn()).await;
         durable.map_err(|status| target.failed_change(status))?;
         Ok(Commit3ResOk { file_wcc: target.wcc_now(), verf: caller.vserver.write_verifier() })
     }

@@ -1,5 +1,5 @@
-//! The MOUNT protocol, version 3 (RFC 1813 appendix I): from a path to the first file handle. Keeps no list of who
-//! has mounted what, so DUMP is always empty.
+//! The MOUNT protocol, version 3 (RFC 1813 appendix I): from a path to the first file handle; who has mounted what, as
+//! clients tell.
 
 use super::caller::handle;
 use super::dispatch::success;
@@ -20,6 +20,9 @@ pub const MOUNT_PROGRAM: u32 = 100_005;
 pub const MOUNT_V3: u32 = 3;
 /// `MNTPATHLEN`: longest path, in bytes (RFC 1813 §5.1.2).
 pub const MNTPATHLEN: usize = 1024;
+
+/// Longest list that EXPORT gives, in bytes; the rest is left out.
+const EXPORTS_LEN_MAX: usize = 256 << 10;
 
 /// `MOUNTPROC3_MNT`, RFC 1813 §5.2.1.
 pub const MNT: u32 = 1;
@@ -128,7 +131,7 @@ pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
         Ok(pass) => pass,
         Err(outcome) => return outcome,
     };
-    let caller = Caller::new(Arc::clone(vserver), request.client, credential);
+    let caller = Caller::new(Arc::clone(vserver), &request, credential);
     let mut out = success(xid);
     match procedure(&caller, request.call.proc, request.args, &mut out) {
         Ok(()) => Outcome::Reply(out.finish()),
@@ -143,19 +146,25 @@ pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
 fn procedure(caller: &Caller, procedure: u32, args: Bytes, out: &mut Encoder) -> Result<(), Refusal> {
     let mut input = Decoder::new(args);
     match procedure {
-        0 | UMNTALL => {}
+        0 => {}
         MNT => {
             let path: DirPath = input.take()?;
             let result = mount(caller, &path);
-            if let Err(status) = &result {
-                tracing::info!(client = %caller.client, path = %path.0.escape_ascii(), ?status, "mount refused");
+            match &result {
+                Ok(_) => caller.vserver.mounts.add(caller.client, &String::from_utf8_lossy(&path.0)),
+                Err(status) => {
+                    let path = path.0.escape_ascii();
+                    tracing::info!(client = %caller.client, %path, ?status, "mount refused");
+                }
             }
             out.put(&MountRes3(result));
         }
-        DUMP => out.bool(false),
+        DUMP => dump(caller, out),
         UMNT => {
-            input.take::<DirPath>()?;
+            let path: DirPath = input.take()?;
+            caller.vserver.mounts.remove(caller.client, &String::from_utf8_lossy(&path.0));
         }
+        UMNTALL => caller.vserver.mounts.remove_all(caller.client),
         EXPORT => exports(caller, out),
         _ => return Err(Refusal::ProcUnavail),
     }
@@ -173,15 +182,35 @@ fn mount(caller: &Caller, path: &DirPath) -> Result<NfsFh3, MountStat3> {
     Ok(handle(caller, volume, file))
 }
 
-/// `exports`, RFC 1813 §5.2.5: the volumes that this client may reach. Each without groups, which means «everybody»:
-/// what other clients may is not this client's business.
+/// `mountlist`, RFC 1813 §5.2.2.
+fn dump(caller: &Caller, out: &mut Encoder) {
+    for (client, path) in caller.vserver.mounts.list() {
+        out.bool(true);
+        out.opaque(client.to_string().as_bytes());
+        out.opaque(path.as_bytes());
+    }
+    out.bool(false);
+}
+
+/// `exports`, RFC 1813 §5.2.5: the volumes that this client may reach, each with the clients that its policy names. No
+/// groups means «everybody».
 fn exports(caller: &Caller, out: &mut Encoder) {
-    for mount in caller.namespace.mounts() {
-        if caller.exports.check(&mount.policy, caller.client).is_some() {
+    let mut left = EXPORTS_LEN_MAX;
+    for mount in caller.namespace.mounts().filter(|mount| caller.access(mount).is_some()) {
+        let groups: Vec<String> =
+            caller.exports.rules_of(&mount.policy).iter().map(|rule| rule.client.to_string()).collect();
+        let everybody = groups.iter().any(|group| group == "*");
+        let len = |text: &str| text.len() + 12;
+        let groups_len: usize = groups.iter().map(|group| len(group)).sum();
+        let Some(rest) = left.checked_sub(len(&mount.junction) + groups_len) else { break };
+        left = rest;
+        out.bool(true);
+        out.opaque(mount.junction.as_bytes());
+        for group in groups.iter().filter(|_| !everybody) {
             out.bool(true);
-            out.opaque(mount.junction.as_bytes());
-            out.bool(false);
+            out.opaque(group.as_bytes());
         }
+        out.bool(false);
     }
     out.bool(false);
 }

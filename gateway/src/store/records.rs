@@ -83,6 +83,18 @@ impl OwnershipState {
 pub struct QosRecord {
     /// Most bytes per second that clients may write.
     pub write_limit_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of all clients together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that all clients together may read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes_per_s: Option<u64>,
+    /// Most NFS calls per second of one client address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_limit_ops_per_s: Option<u64>,
+    /// Most bytes per second that one client address may read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_limit_bytes_per_s: Option<u64>,
 }
 
 /// A virtual server.

@@ -4,6 +4,7 @@
 use super::{ExportAccess, ExportPolicies, MountedVolume, Namespace, Squash, Vserver};
 use crate::handle::{FileHandle, HANDLE_LEN, HandleError, VolumeId};
 use crate::rpc::auth::Credential;
+use crate::rpc::server::Request;
 use fsstore::{Context, FileId, ROOT, Time};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Caller {
     pub exports: Arc<ExportPolicies>,
     /// The client's address.
     pub client: IpAddr,
+    /// Its port: some exports want a privileged one.
+    pub client_port: u16,
     /// Who the client says that its user is.
     pub credential: Credential,
     /// When the call began.
@@ -53,9 +56,10 @@ pub struct Caller {
 
 impl Caller {
     /// A caller as of now.
-    pub fn new(vserver: Arc<Vserver>, client: IpAddr, credential: Credential) -> Self {
+    pub fn new(vserver: Arc<Vserver>, request: &Request, credential: Credential) -> Self {
         let (namespace, exports) = (vserver.namespace(), vserver.exports());
-        Caller { vserver, namespace, exports, client, credential, now: now() }
+        let &Request { client, client_port, .. } = request;
+        Caller { vserver, namespace, exports, client, client_port, credential, now: now() }
     }
 
     /// The file that `handle` names, if the caller's address may reach its volume.
@@ -82,8 +86,14 @@ impl Caller {
     /// # Errors
     /// [`Unreachable::Access`].
     pub fn target_in<'a>(&self, mount: &'a MountedVolume, file: FileId) -> Result<Target<'a>, Unreachable> {
-        let access = self.exports.check(&mount.policy, self.client).ok_or(Unreachable::Access)?;
-        Ok(Target { mount, file, writable: access.write, cx: self.context(&access) })
+        let access = self.access(mount).ok_or(Unreachable::Access)?;
+        let cx = self.context(&access);
+        Ok(Target { mount, file, writable: access.write, early_replies: access.early_replies, cx })
+    }
+
+    /// What the caller's address may do with a volume; `None`: nothing.
+    pub fn access(&self, mount: &MountedVolume) -> Option<ExportAccess> {
+        self.exports.check(&mount.policy, self.client, self.client_port)
     }
 
     /// The handle that names `file` for clients.
@@ -136,6 +146,8 @@ pub struct Target<'a> {
     pub file: FileId,
     /// Whether the export lets this client change the volume.
     pub writable: bool,
+    /// Whether the export lets replies leave before a change is durable.
+    pub early_replies: bool,
     /// The caller after squashing.
     pub cx: Context,
 }

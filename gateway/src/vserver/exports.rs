@@ -1,11 +1,13 @@
-//! Export policies: which client may reach a volume, whether it may write, and as whom.
+//! Export rules as an operator writes them: which client may reach a volume, whether it may write, and as whom.
 //!
-//! Matching only. Rules come checked from the configuration; who the user behind a request is, is not known here.
+//! Their form only. What a hostname or a netgroup stands for is in `names.rs`, which rule decides in
+//! `export_policies.rs`.
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// The policy that every vserver has and that new volumes get.
 pub const POLICY_DEFAULT: &str = "default";
@@ -13,6 +15,8 @@ pub const POLICY_DEFAULT: &str = "default";
 pub const ANON_ID_DEFAULT: u32 = 65_534;
 /// Most rules in one policy.
 pub const RULES_MAX: usize = 1024;
+/// Longest hostname (RFC 1035 §2.3.4) and netgroup name, in bytes.
+const NAME_LEN_MAX: usize = 253;
 
 /// Which users become the anonymous user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -27,14 +31,90 @@ pub enum Squash {
     All,
 }
 
+/// Whom a rule is about. As text: `*`, `10.0.0.7`, `10.0.0.0/8`, `host.example.com`, `@netgroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMatch {
+    /// Everybody.
+    Any,
+    /// An address or a network.
+    Net(IpNet),
+    /// The addresses that a hostname has.
+    Host(String),
+    /// The hosts of a netgroup.
+    Netgroup(String),
+}
+
+impl From<IpNet> for ClientMatch {
+    fn from(net: IpNet) -> Self {
+        ClientMatch::Net(net)
+    }
+}
+
+impl fmt::Display for ClientMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientMatch::Any => f.write_str("*"),
+            ClientMatch::Net(net) => net.fmt(f),
+            ClientMatch::Host(name) => f.write_str(name),
+            ClientMatch::Netgroup(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+impl FromStr for ClientMatch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(ClientMatch::Any);
+        }
+        if let Some(net) = parse_client(text) {
+            return Ok(ClientMatch::Net(net));
+        }
+        let wrong = || {
+            format!(
+                "`{text}` is none of: an IP address, a network like 10.0.0.0/8, a hostname, a netgroup like \
+                 @trusted, * for everybody"
+            )
+        };
+        match text.strip_prefix('@') {
+            Some(name) if is_name(name, |c| matches!(c, '-' | '_' | '.')) => {
+                Ok(ClientMatch::Netgroup(name.to_owned()))
+            }
+            // A mistyped address or network must not become a name.
+            None if is_name(text, |c| matches!(c, '-' | '.'))
+                && text.contains(|c: char| c.is_alphabetic()) =>
+            {
+                Ok(ClientMatch::Host(text.to_ascii_lowercase()))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn is_name(text: &str, mark: impl Fn(char) -> bool) -> bool {
+    (1..=NAME_LEN_MAX).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || mark(c))
+}
+
+impl Serialize for ClientMatch {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientMatch {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// One line of a policy; the first one that matches a client's address decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportRule {
-    /// The clients: an address or a network in CIDR notation.
-    #[serde(with = "client_text")]
+    /// The clients: `*`, an address, a network in CIDR notation, a hostname or `@` and a netgroup.
     #[schema(value_type = String, example = "10.0.0.0/8")]
-    pub client: IpNet,
+    pub client: ClientMatch,
     /// `true`: read and write; `false`: read only.
     pub write: bool,
     /// Whose requests run as the anonymous user.
@@ -46,120 +126,80 @@ pub struct ExportRule {
     /// The anonymous user's group.
     #[serde(default = "anon_id")]
     pub anon_gid: u32,
+    /// Only calls from ports below 1024 are taken, which only privileged programs of a client's host can use.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub secure: bool,
+    /// Dangerous: replies do not wait until a change is on the disk, so what clients believe to be safe is lost in a
+    /// crash. COMMIT still waits.
+    #[serde(default, rename = "async", skip_serializing_if = "is_false")]
+    pub early_replies: bool,
 }
 
 fn anon_id() -> u32 {
     ANON_ID_DEFAULT
 }
 
-/// `10.0.0.7` is accepted for `10.0.0.7/32`.
-mod client_text {
-    use super::{IpAddr, IpNet};
-    use serde::{Deserialize, Deserializer, Serializer};
+/// A cluster of an older version takes rules that use nothing new.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
-    pub(super) fn serialize<S: Serializer>(net: &IpNet, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(net)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<IpNet, D::Error> {
-        let text = String::deserialize(input)?;
-        super::parse_client(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "`{text}` is neither an IP address nor a network like 10.0.0.0/8"
-            ))
-        })
-    }
-
-    pub(super) fn whole(address: IpAddr) -> IpNet {
-        IpNet::from(address)
+impl ExportRule {
+    /// A rule for these clients, with `nobody` as the anonymous user.
+    pub fn new(client: impl Into<ClientMatch>, write: bool, squash: Squash) -> Self {
+        let (anon_uid, anon_gid) = (ANON_ID_DEFAULT, ANON_ID_DEFAULT);
+        let client = client.into();
+        ExportRule { client, write, squash, anon_uid, anon_gid, secure: false, early_replies: false }
     }
 }
 
 /// Reads an address or a network in CIDR notation.
 pub fn parse_client(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse().ok().map(client_text::whole))
-}
-
-/// What a rule grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportAccess {
-    /// May change things.
-    pub write: bool,
-    /// Whose requests run as the anonymous user.
-    pub squash: Squash,
-    /// The anonymous user.
-    pub anon_uid: u32,
-    /// The anonymous user's group.
-    pub anon_gid: u32,
-}
-
-/// All policies of a vserver, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExportPolicies {
-    policies: BTreeMap<String, Vec<ExportRule>>,
-}
-
-impl ExportPolicies {
-    /// Takes policies as the configuration has them.
-    pub fn new(policies: BTreeMap<String, Vec<ExportRule>>) -> Self {
-        ExportPolicies { policies }
-    }
-
-    /// What `policy` grants `client`; `None`: nothing, also if there is no such policy.
-    pub fn check(&self, policy: &str, client: IpAddr) -> Option<ExportAccess> {
-        // A dual-stack listener shows IPv4 clients as ::ffff:a.b.c.d; rules are written for a.b.c.d.
-        let client = client.to_canonical();
-        let rule = self.policies.get(policy)?.iter().find(|rule| rule.client.contains(&client))?;
-        Some(ExportAccess {
-            write: rule.write,
-            squash: rule.squash,
-            anon_uid: rule.anon_uid,
-            anon_gid: rule.anon_gid,
-        })
-    }
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| IpNet::from(address)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(client: &str, write: bool, squash: Squash) -> ExportRule {
-        ExportRule { client: parse_client(client).unwrap(), write, squash, anon_uid: 7, anon_gid: 8 }
-    }
-
-    fn policies(rules: Vec<ExportRule>) -> ExportPolicies {
-        ExportPolicies::new(BTreeMap::from([("p".to_owned(), rules)]))
-    }
-
-    #[test]
-    fn the_first_matching_rule_decides() {
-        let exports = policies(vec![
-            rule("10.1.2.3", true, Squash::None),
-            rule("10.0.0.0/8", false, Squash::Root),
-            rule("fd00::/8", true, Squash::All),
-        ]);
-        let check = |client: &str| exports.check("p", client.parse().unwrap());
-        assert_eq!(check("10.1.2.3").map(|a| (a.write, a.squash)), Some((true, Squash::None)));
-        assert_eq!(check("10.1.2.4").map(|a| (a.write, a.squash)), Some((false, Squash::Root)));
-        assert_eq!(check("::ffff:10.1.2.3").map(|a| a.write), Some(true));
-        assert_eq!(check("fd12::1").map(|a| (a.squash, a.anon_uid, a.anon_gid)), Some((Squash::All, 7, 8)));
-        assert_eq!(check("192.168.0.1"), None);
-        assert_eq!(check("fe80::1"), None);
-    }
-
-    #[test]
-    fn an_unknown_or_empty_policy_grants_nothing() {
-        assert_eq!(policies(Vec::new()).check("p", "127.0.0.1".parse().unwrap()), None);
-        assert_eq!(policies(Vec::new()).check("q", "127.0.0.1".parse().unwrap()), None);
-    }
-
     #[test]
     fn rules_read_as_json_and_say_what_is_wrong() {
         let rule: ExportRule = serde_json::from_str(r#"{"client":"10.0.0.9","write":true}"#).unwrap();
         assert_eq!((rule.client.to_string().as_str(), rule.squash), ("10.0.0.9/32", Squash::Root));
-        assert_eq!(rule.anon_uid, ANON_ID_DEFAULT);
-        let error = serde_json::from_str::<ExportRule>(r#"{"client":"ten","write":true}"#).unwrap_err();
-        assert!(error.to_string().contains("`ten` is neither"), "{error}");
+        assert_eq!((rule.anon_uid, rule.secure, rule.early_replies), (ANON_ID_DEFAULT, false, false));
+        let error =
+            serde_json::from_str::<ExportRule>(r#"{"client":"10.0.0.0/33","write":true}"#).unwrap_err();
+        assert!(error.to_string().contains("`10.0.0.0/33` is none of"), "{error}");
         assert!(serde_json::from_str::<ExportRule>(r#"{"client":"::/0","write":true,"x":1}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_not_used_is_not_written() {
+        let mut rule = ExportRule::new(ClientMatch::Any, true, Squash::Root);
+        let text = serde_json::to_string(&rule).unwrap();
+        assert!(!text.contains("secure") && !text.contains("async"), "{text}");
+        (rule.secure, rule.early_replies) = (true, true);
+        let text = serde_json::to_string(&rule).unwrap();
+        assert!(text.contains(r#""secure":true,"async":true"#), "{text}");
+        assert_eq!(serde_json::from_str::<ExportRule>(&text).unwrap(), rule);
+    }
+
+    #[test]
+    fn clients_have_one_form_each() {
+        for (text, shown) in [
+            ("*", "*"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("fd00::/8", "fd00::/8"),
+            ("Host-1.Example.com", "host-1.example.com"),
+            ("@trusted_hosts", "@trusted_hosts"),
+        ] {
+            let client: ClientMatch = text.parse().unwrap();
+            assert_eq!(client.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(client));
+        }
+        for bad in ["", "@", "10.0.0", "10.0.0.256", "a b", "x/24", "@a/b", "**", "*.example.com"] {
+            assert!(bad.parse::<ClientMatch>().is_err(), "{bad}");
+        }
     }
 }

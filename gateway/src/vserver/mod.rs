@@ -5,20 +5,25 @@
 
 mod admission;
 mod caller;
+mod export_policies;
 mod exports;
 mod gate;
+mod mounts;
+mod names;
 mod namespace;
 mod qos;
 
 pub use crate::handle::VolumeId;
 pub use caller::{Caller, Target, Unreachable};
+pub use export_policies::{Decision, ExportAccess, ExportPolicies, hosts_named};
 pub use exports::{
-    ANON_ID_DEFAULT, ExportAccess, ExportPolicies, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash,
-    parse_client,
+    ANON_ID_DEFAULT, ClientMatch, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash, parse_client,
 };
 pub use gate::{Gate, GateClosed, GatePass, PARK_LIMIT_DEFAULT};
+pub use mounts::Mounts;
+pub use names::{Host, Names, Netgroups};
 pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_path};
-pub use qos::{Qos, QosCounters, WRITE_LIMIT_MIN};
+pub use qos::{BYTES_LIMIT_MIN, Cost, Limits, OPS_LIMIT_MIN, Qos, QosCounters, WRITE_LIMIT_MIN};
 
 use crate::handle::HandleKey;
 use crate::rpc::drc::ReplyCache;
@@ -35,10 +40,12 @@ pub struct Vserver {
     pub uuid: Uuid,
     /// Every request passes it.
     pub gate: Gate,
-    /// Write throttle and counters.
+    /// Limits, write throttle and counters.
     pub qos: Qos,
     /// First answers to calls that must not be run twice; moves with the vserver.
     pub reply_cache: ReplyCache,
+    /// What clients say that they have mounted.
+    pub mounts: Mounts,
     handle_key: HandleKey,
     write_verifier: [u8; 8],
     namespace: ArcSwap<Namespace>,
@@ -54,6 +61,7 @@ impl Vserver {
             gate: Gate::new(),
             qos: Qos::new(),
             reply_cache: ReplyCache::default(),
+            mounts: Mounts::default(),
             handle_key,
             write_verifier,
             namespace: ArcSwap::default(),

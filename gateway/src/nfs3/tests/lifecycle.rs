@@ -53,7 +53,7 @@ async fn the_first_answer_moves_with_the_vserver() {
         fixture.vserver.write_verifier(),
     );
     moved.set_namespace(Namespace::clone(&fixture.vserver.namespace()));
-    moved.set_exports(ExportPolicies::clone(&fixture.vserver.exports()));
+    moved.set_exports(ExportPolicies::new(fixture.vserver.exports().rules()));
     moved.reply_cache.import(&fixture.vserver.reply_cache.export()).unwrap();
     let new_home = Served::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), moved);
     assert_eq!(ask(new_home.address, remove(&root, 77)).await.unwrap(), first);
@@ -96,7 +96,7 @@ async fn a_client_follows_its_server() {
 
     let moved = Vserver::new("vs1", fixture.vserver.uuid, fixture.vserver.handle_key().clone(), *b"verifier");
     moved.set_namespace(Namespace::clone(&fixture.vserver.namespace()));
-    moved.set_exports(ExportPolicies::clone(&fixture.vserver.exports()));
+    moved.set_exports(ExportPolicies::new(fixture.vserver.exports().rules()));
     let _new_home = Served::start(TcpListener::bind(address).await.unwrap(), moved);
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().count, 10);

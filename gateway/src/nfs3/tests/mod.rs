@@ -1,5 +1,6 @@
 //! A real server over real volumes on loopback, and a real client, for the tests of this protocol.
 
+mod exports;
 mod golden;
 mod lifecycle;
 mod malformed;
@@ -30,7 +31,11 @@ const PORTS: Ports = Ports { nfs: 2049, mount: 20048, portmap: 111 };
 const MIB: u64 = 1 << 20;
 
 fn rule(client: &str, write: bool, squash: Squash) -> ExportRule {
-    ExportRule { client: parse_client(client).unwrap(), write, squash, anon_uid: 700, anon_gid: 700 }
+    ExportRule {
+        anon_uid: 700,
+        anon_gid: 700,
+        ..ExportRule::new(parse_client(client).unwrap(), write, squash)
+    }
 }
 
 fn volume(dir: &Path, name: &str, mib: u64) -> Arc<Volume> {

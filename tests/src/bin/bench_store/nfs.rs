@@ -119,7 +119,7 @@ fn vserver(bench: &Bench) -> Result<Arc<Vserver>> {
     };
     vserver.set_namespace(Namespace::build(vec![mount], fsstore::Time::default())?);
     let client = parse_client("127.0.0.0/8").context("a network")?;
-    let rule = ExportRule { client, write: true, squash: Squash::None, anon_uid: 0, anon_gid: 0 };
+    let rule = ExportRule::new(client, true, Squash::None);
     vserver.set_exports(ExportPolicies::new(BTreeMap::from([(POLICY_DEFAULT.to_owned(), vec![rule])])));
     Ok(vserver)
 }
