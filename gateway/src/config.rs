@@ -73,6 +73,13 @@ pub struct NfsConfig {
     pub portmap_port: u16,
     /// File with the netgroups of export rules, as netgroup(5) says; read again when it changes.
     pub netgroup_file: Option<PathBuf>,
+    /// Most connections to one port of a LIF.
+    pub connections_max: usize,
+    /// Most of them from one client address.
+    pub client_connections_max: usize,
+    /// Seconds after which a connection is closed that says nothing before its first call, stops in the middle of one, or
+    /// takes no reply.
+    pub stall_timeout_s: u64,
 }
 
 /// `[volumes]`
@@ -116,7 +123,15 @@ impl Default for PeerConfig {
 
 impl Default for NfsConfig {
     fn default() -> Self {
-        NfsConfig { port: 2049, mount_port: 20_048, portmap_port: 111, netgroup_file: None }
+        NfsConfig {
+            port: 2049,
+            mount_port: 20_048,
+            portmap_port: 111,
+            netgroup_file: None,
+            connections_max: 1024,
+            client_connections_max: 256,
+            stall_timeout_s: 60,
+        }
     }
 }
 
@@ -173,6 +188,14 @@ impl Config {
             return refuse(
                 "nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned(),
             );
+        }
+        if self.nfs.connections_max == 0 || self.nfs.client_connections_max == 0 {
+            return refuse(
+                "nfs.connections_max and nfs.client_connections_max must be at least 1".to_owned(),
+            );
+        }
+        if !(5..=3600).contains(&self.nfs.stall_timeout_s) {
+            return refuse("nfs.stall_timeout_s must be 5 to 3600".to_owned());
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
@@ -239,6 +262,8 @@ mod tests {
         assert!(refused("[nfs]\nprot = 1\n").contains("unknown field `prot`"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:7680\"\n").contains("must be a loopback address"));
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
+        assert!(refused("[nfs]\nstall_timeout_s = 0\n").contains("5 to 3600"));
+        assert!(refused("[nfs]\nclient_connections_max = 0\n").contains("at least 1"));
         assert!(refused("[volumes]\nmemory_mib = 1\n").contains("must be 16"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));

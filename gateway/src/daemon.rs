@@ -3,9 +3,10 @@
 
 use crate::admin::{self, AdminState, AdminToken};
 use crate::cluster::{Cluster, ServeVserver, run_checkpoints};
-use crate::config::Config;
+use crate::config::{Config, NfsConfig};
 use crate::lif::Endpoint;
 use crate::migration::Host;
+use crate::rpc::limits::Limits;
 use crate::store::Store;
 use crate::{metrics, peers, portmap, programs};
 use anyhow::Context;
@@ -65,7 +66,8 @@ impl Node {
         let identity =
             peers::load_or_create_identity(&config.data_dir, &config.cluster.name).context("identity")?;
         let store = Store::open(&config.data_dir.join("config.redb"))?;
-        let cluster = Cluster::new(config, store, identity, serve_nfs());
+        let serve = serve_nfs(&config.nfs);
+        let cluster = Cluster::new(config, store, identity, serve);
         cluster.start().await?;
         let host = Arc::new(Host::new(Arc::clone(&cluster)));
         let ports = Ports {
@@ -117,12 +119,20 @@ impl Node {
 }
 
 /// What answers on a vserver's endpoints.
-fn serve_nfs() -> ServeVserver {
-    Arc::new(|endpoint, vserver, ports, cancel| {
+fn serve_nfs(config: &NfsConfig) -> ServeVserver {
+    let limits = Limits {
+        connections: config.connections_max,
+        client_connections: config.client_connections_max,
+        stall: Duration::from_secs(config.stall_timeout_s),
+        ..Limits::default()
+    };
+    Arc::new(move |endpoint, vserver, ports, cancel| {
         let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
         Box::pin(async move {
             match endpoint {
-                Endpoint::Tcp(listener) => programs::serve(listener, vserver, ports, cancel).await,
+                Endpoint::Tcp(listener) => {
+                    programs::serve_within(listener, vserver, ports, limits, cancel).await;
+                }
                 Endpoint::Udp(socket) => {
                     if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
                         tracing::warn!(%error, "a UDP port is not served any more");
@@ -188,7 +198,12 @@ mod tests {
         let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
         let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port() };
         let cancel = CancellationToken::new();
-        let serving = tokio::spawn(serve_nfs()(Endpoint::Udp(socket), vserver, ports, cancel.clone()));
+        let serving = tokio::spawn(serve_nfs(&NfsConfig::default())(
+            Endpoint::Udp(socket),
+            vserver,
+            ports,
+            cancel.clone(),
+        ));
         let client = UdpSocket::bind("127.91.3.10:0").await.unwrap();
         client.connect(address).await.unwrap();
         let ask = async |program: u32, version: u32, procedure: u32, args: &[u32]| {

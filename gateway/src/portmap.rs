@@ -53,7 +53,17 @@ impl Ports {
         services.filter(|service| service.port != 0)
     }
 
-    /// The port of a program, 0 if it is not here.
+    /// The port of a program, 0 if it is not here. For a version that is not here it is that of another one, as rpcbind
+    /// does it: who calls there learns which versions there are.
+    fn of_any(&self, prog: u32, vers: u32, transport: Transport) -> u16 {
+        let other = || self.services().find(|it| (it.prog, it.transport) == (prog, transport));
+        match self.of(prog, vers, transport) {
+            0 => other().map_or(0, |service| service.port),
+            port => port,
+        }
+    }
+
+    /// The port of just this version of a program, 0 if it is not here.
     fn of(&self, prog: u32, vers: u32, transport: Transport) -> u16 {
         let here = |it: &Service| (it.prog, it.vers, it.transport) == (prog, vers, transport);
         self.services().find(here).map_or(0, |service| service.port)
@@ -129,7 +139,7 @@ fn answer_v2(
             let asked: Mapping = input.take()?;
             let transport =
                 [Transport::Tcp, Transport::Udp].into_iter().find(|it| protocol(*it) == asked.prot);
-            let port = transport.map_or(0, |transport| ports.of(asked.prog, asked.vers, transport));
+            let port = transport.map_or(0, |transport| ports.of_any(asked.prog, asked.vers, transport));
             out.u32(u32::from(port));
         }
         // PMAPPROC_DUMP.
@@ -168,7 +178,10 @@ fn answer_rpcbind(
                     .into_iter()
                     .find(|it| asked == netid(local, *it).as_bytes()),
             };
-            let port = transport.map_or(0, |transport| ports.of(asked.prog, asked.vers, transport));
+            let port = transport.map_or(0, |transport| match procedure {
+                3 => ports.of_any(asked.prog, asked.vers, transport),
+                _ => ports.of(asked.prog, asked.vers, transport),
+            });
             let address = if port == 0 { String::new() } else { universal_address(local, port) };
             out.opaque(address.as_bytes());
         }
@@ -255,7 +268,8 @@ mod tests {
         assert_eq!(port(100_005, 3, 6), words(&[20048]));
         assert_eq!(port(100_005, 3, 17), words(&[20048]));
         assert_eq!(port(100_003, 3, 17), words(&[0]), "NFS is not served over UDP");
-        assert_eq!(port(100_003, 4, 6), words(&[0]));
+        assert_eq!(port(100_003, 4, 6), words(&[2049]), "the version is told there");
+        assert_eq!(port(100_227, 3, 6), words(&[0]));
         assert_eq!(port(100_003, 3, 132), words(&[0]));
     }
 

@@ -6,6 +6,7 @@ use crate::nfs3::mount::{self, MOUNT_PROGRAM, MOUNT_V3};
 use crate::nfs3::types::{NFS_PROGRAM, NFS_V3};
 use crate::portmap::{self, PORTMAP_PROGRAM, Ports};
 use crate::rpc::call::{Call, Refusal};
+use crate::rpc::limits::Limits;
 use crate::rpc::server::{self, Outcome, Request, Service, Transport};
 use crate::rpc::udp;
 use crate::vserver::Vserver;
@@ -23,7 +24,18 @@ pub(crate) struct Programs {
 /// Answers the calls that come in at `listener`, until `cancel`; then closes every connection at once and returns when
 /// no call runs any more. `ports` is what portmap tells.
 pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ports: Ports, cancel: CancellationToken) {
-    server::serve(listener, Arc::new(Programs { vserver, ports }), cancel).await;
+    serve_within(listener, vserver, ports, Limits::default(), cancel).await;
+}
+
+/// The same, with other limits of what clients may take.
+pub async fn serve_within(
+    listener: TcpListener,
+    vserver: Arc<Vserver>,
+    ports: Ports,
+    limits: Limits,
+    cancel: CancellationToken,
+) {
+    server::serve(listener, Arc::new(Programs { vserver, ports }), limits, cancel).await;
 }
 
 /// Answers the calls that come to `socket`, until `cancel`; returns when none runs any more. NFS itself is not served

@@ -130,7 +130,9 @@ fn updated(known: &Names, answers: BTreeMap<String, Host>, needed: Option<&BTree
         {
             host.addresses.clone_from(&last.addresses);
         }
-        if let Some(error) = &host.error {
+        if let Some(error) = &host.error
+            && hosts.get(&name).is_none_or(|last| last.error.is_none())
+        {
             tracing::warn!(name, error, "cannot find the addresses of a host of an export rule");
         }
         hosts.insert(name, host);

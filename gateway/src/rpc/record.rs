@@ -6,6 +6,7 @@
 use crate::xdr::Message;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io::{self, IoSlice};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Largest record taken: 1 MiB of data with room for every header.
@@ -25,12 +26,14 @@ pub struct RecordReader<R> {
     buffer: BytesMut,
     /// Fragments of the current record before its last one, without their marks.
     gathered: BytesMut,
+    /// Bytes that were taken off the stream.
+    received: u64,
 }
 
 impl<R: AsyncRead + Unpin> RecordReader<R> {
     /// Reads records from `stream`.
     pub fn new(stream: R) -> Self {
-        RecordReader { stream, buffer: BytesMut::new(), gathered: BytesMut::new() }
+        RecordReader { stream, buffer: BytesMut::new(), gathered: BytesMut::new(), received: 0 }
     }
 
     /// The next record; `None` where the stream ends between records. May be dropped and called again
@@ -53,6 +56,25 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
                         return Ok(None);
                     }
                 }
+            }
+        }
+    }
+
+    /// Like [`RecordReader::next`], but gives up if for so long nothing comes that must come: the rest of a record that
+    /// has begun, or the first one. A stream may be silent between records.
+    ///
+    /// # Errors
+    /// Those of [`RecordReader::next`]; `TimedOut`.
+    pub async fn next_within(&mut self, stall: Duration) -> io::Result<Option<Bytes>> {
+        loop {
+            let before = self.received;
+            match tokio::time::timeout(stall, self.next()).await {
+                Ok(record) => return record,
+                Err(_) if self.received != before => {}
+                Err(_) if self.received == 0 || !self.buffer.is_empty() || !self.gathered.is_empty() => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(_) => {}
             }
         }
     }
@@ -89,7 +111,9 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         if self.buffer.capacity() - self.buffer.len() < want.min(missing.max(READ_LEN / 16)) {
             self.buffer.reserve(want);
         }
-        if self.stream.read_buf(&mut (&mut self.buffer).limit(want)).await? > 0 {
+        let len = self.stream.read_buf(&mut (&mut self.buffer).limit(want)).await?;
+        if len > 0 {
+            self.received += len as u64;
             return Ok(true);
         }
         if self.buffer.is_empty() && self.gathered.is_empty() {

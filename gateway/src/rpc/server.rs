@@ -4,6 +4,7 @@
 
 use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
+use super::limits::{Clients, Limits, Seat};
 use super::record::{RecordReader, write_records};
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
@@ -21,18 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections of one listener.
-const CONNECTIONS_MAX: usize = 1024;
 /// Calls of one connection that were received and whose replies are not sent.
 const CALLS_MAX: usize = 128;
 /// KiB of one connection's calls and replies in that state.
 const CALLS_KIB_MAX: u32 = 16 << 10;
-/// KiB of all connections' calls and replies in that state.
-const LISTENER_KIB_MAX: usize = 1 << 20;
 /// Replies sent in one go.
 const REPLY_BATCH_MAX: usize = 64;
-/// A client that takes nothing for so long is gone.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -110,9 +105,13 @@ pub trait Service: Send + Sync + 'static {
 
 /// Serves every connection of `listener` until `cancel`; then closes them all at once, and returns when no call
 /// runs any more.
-pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: CancellationToken) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let memory = Arc::new(Semaphore::new(LISTENER_KIB_MAX));
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    service: Arc<S>,
+    limits: Limits,
+    cancel: CancellationToken,
+) {
+    let clients = Clients::new(limits);
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -120,22 +119,24 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: C
             () = cancel.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match accepted {
+            Ok((stream, client)) => (stream, client.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&connections).try_acquire_owned() else {
-            tracing::warn!("refused a connection: there are {CONNECTIONS_MAX} already");
-            continue;
+        let seat = match clients.sit(client) {
+            Ok(seat) => Arc::new(seat),
+            Err(full) => {
+                tracing::warn!(%client, ?full, "refused a connection: there are too many already");
+                continue;
+            }
         };
-        let (service, memory, cancel) = (Arc::clone(&service), Arc::clone(&memory), cancel.clone());
+        let (service, cancel) = (Arc::clone(&service), cancel.clone());
         tasks.spawn(async move {
-            let _place = place;
-            if let Err(error) = converse(stream, service, memory, cancel).await {
+            if let Err(error) = converse(stream, service, seat, cancel).await {
                 tracing::debug!(%error, "connection ended");
             }
         });
@@ -149,7 +150,7 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, cancel: C
 async fn converse<S: Service>(
     stream: TcpStream,
     service: Arc<S>,
-    memory: Arc<Semaphore>,
+    seat: Arc<Seat>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -160,8 +161,8 @@ async fn converse<S: Service>(
     let ends = Ends { client, local, transport: Transport::Tcp, gone: gone.clone() };
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
-    let writing = tokio::spawn(send(writer, queue, cancel.clone(), gone.clone()));
-    let mut intake = Box::pin(intake(reader, Arc::clone(&service), memory));
+    let writing = tokio::spawn(send(writer, queue, seat.stall(), cancel.clone(), gone.clone()));
+    let mut intake = Box::pin(intake(reader, Arc::clone(&service), seat));
     let mut running = FuturesUnordered::new();
     let ended = loop {
         let arrived = tokio::select! {
@@ -241,6 +242,7 @@ pub(super) async fn run<S: Service>(
 struct Place {
     _call: OwnedSemaphorePermit,
     _kib: OwnedSemaphorePermit,
+    _client_kib: OwnedSemaphorePermit,
     _listener_kib: OwnedSemaphorePermit,
 }
 
@@ -250,26 +252,34 @@ type Arrival = (Result<Call, CallError>, Bytes, Place);
 fn intake<S: Service>(
     reader: OwnedReadHalf,
     service: Arc<S>,
-    memory: Arc<Semaphore>,
+    seat: Arc<Seat>,
 ) -> impl Stream<Item = io::Result<Arrival>> {
     let calls = Arc::new(Semaphore::new(CALLS_MAX));
     let kib = Arc::new(Semaphore::new(CALLS_KIB_MAX as usize));
     stream::try_unfold(RecordReader::new(reader), move |mut records| {
-        let (service, memory) = (Arc::clone(&service), Arc::clone(&memory));
+        let (service, seat) = (Arc::clone(&service), Arc::clone(&seat));
         let (calls, kib) = (Arc::clone(&calls), Arc::clone(&kib));
         async move {
             let call_place = calls.acquire_owned().await.map_err(io::Error::other)?;
-            let Some(record) = records.next().await? else { return Ok(None) };
+            let Some(record) = records.next_within(seat.stall()).await? else { return Ok(None) };
             let record_len = record.len();
             let mut input = Decoder::new(record);
             let call = Call::decode(&mut input);
             let args = input.rest().clone();
             let reply_len = call.as_ref().map_or(0, |call| service.reply_len_max(call, &args));
-            let want =
-                u32::try_from((record_len + reply_len) >> 10).unwrap_or(u32::MAX).min(CALLS_KIB_MAX - 1) + 1;
+            let most = CALLS_KIB_MAX.min(seat.call_kib_max()).max(1);
+            let want = u32::try_from((record_len + reply_len) >> 10).unwrap_or(u32::MAX).min(most - 1) + 1;
             let kib_place = kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let listener_place = memory.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let place = Place { _call: call_place, _kib: kib_place, _listener_kib: listener_place };
+            let client_kib = Arc::clone(&seat.client_kib);
+            let client_place = client_kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
+            let listener_kib = Arc::clone(seat.kib());
+            let listener_place = listener_kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
+            let place = Place {
+                _call: call_place,
+                _kib: kib_place,
+                _client_kib: client_place,
+                _listener_kib: listener_place,
+            };
             Ok(Some(((call, args, place), records)))
         }
     })
@@ -279,6 +289,7 @@ fn intake<S: Service>(
 async fn send(
     mut writer: OwnedWriteHalf,
     mut queue: UnboundedReceiver<(Message, Place)>,
+    stall: Duration,
     cancel: CancellationToken,
     gone: CancellationToken,
 ) {
@@ -296,7 +307,7 @@ async fn send(
         let written = tokio::select! {
             biased;
             () = cancel.cancelled() => return,
-            written = tokio::time::timeout(WRITE_STALL_MAX, write_records(&mut writer, &mut messages)) => written,
+            written = tokio::time::timeout(stall, write_records(&mut writer, &mut messages)) => written,
         };
         drop(places);
         if !matches!(written, Ok(Ok(()))) {
