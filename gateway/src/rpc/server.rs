@@ -5,19 +5,21 @@
 use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
 use super::limits::{Clients, Limits, Seat};
-use super::record::{RecordReader, write_records};
+use super::outlet::Outlet;
+use super::record::RecordReader;
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
+use futures_util::poll;
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,8 +28,6 @@ use tokio_util::task::TaskTracker;
 const CALLS_MAX: usize = 128;
 /// KiB of one connection's calls and replies in that state.
 const CALLS_KIB_MAX: u32 = 16 << 10;
-/// Replies sent in one go.
-const REPLY_BATCH_MAX: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -160,43 +160,53 @@ async fn converse<S: Service>(
     let (client, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
     let ends = Ends { client, local, transport: Transport::Tcp, gone: gone.clone() };
     let (reader, writer) = stream.into_split();
-    let (replies, queue) = unbounded_channel();
-    let writing = tokio::spawn(send(writer, queue, seat.stall(), cancel.clone(), gone.clone()));
+    let mut outlet = Outlet::new(writer, seat.stall(), cancel.clone(), gone.clone());
     let mut intake = Box::pin(intake(reader, Arc::clone(&service), seat));
     let mut running = FuturesUnordered::new();
     let ended = loop {
-        let arrived = tokio::select! {
+        let (outcome, place) = tokio::select! {
             biased;
             () = cancel.cancelled() => break Ok(()),
             () = gone.cancelled() => break Ok(()),
-            Some((outcome, place)) = running.next() => {
-                match outcome {
-                    Outcome::Reply(message) => drop(replies.send((message, place))),
-                    Outcome::Drop => {}
-                    Outcome::Close => break Ok(()),
+            Some(ended) = running.next() => ended,
+            arrived = intake.next() => {
+                let (call, args, place) = match arrived {
+                    Some(Ok(arrival)) => arrival,
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(()),
+                };
+                let outcome = run(&*service, call, args, &ends);
+                let mut call = Box::pin(async move { (outcome.await, place) });
+                // Most calls wait for nothing.
+                match poll!(call.as_mut()) {
+                    Poll::Ready(ended) => ended,
+                    Poll::Pending => {
+                        running.push(call);
+                        continue;
+                    }
                 }
+            }
+            // Nothing else can be done at once: what is ready goes out together.
+            () = ready(()), if !outlet.is_empty() => {
+                outlet.flush();
                 continue;
             }
-            arrived = intake.next() => arrived,
         };
-        let (call, args, place) = match arrived {
-            Some(Ok(arrival)) => arrival,
-            Some(Err(error)) => break Err(error),
-            None => break Ok(()),
-        };
-        let outcome = run(&*service, call, args, &ends);
-        running.push(async move { (outcome.await, place) });
+        match outcome {
+            Outcome::Reply(message) => outlet.push(message, place),
+            Outcome::Drop => {}
+            Outcome::Close => break Ok(()),
+        }
     };
     drop(intake);
     // What has begun is finished: a REMOVE that was run must be known as run when the client repeats it.
     gone.cancel();
     while let Some((outcome, place)) = running.next().await {
         if let Outcome::Reply(message) = outcome {
-            drop(replies.send((message, place)));
+            outlet.push(message, place);
         }
     }
-    drop(replies);
-    drop(writing.await);
+    outlet.finish().await;
     ended
 }
 
@@ -283,36 +293,4 @@ fn intake<S: Service>(
             Ok(Some(((call, args, place), records)))
         }
     })
-}
-
-/// Sends replies until there are no more, `cancel`, or the client takes none. The last closes the connection.
-async fn send(
-    mut writer: OwnedWriteHalf,
-    mut queue: UnboundedReceiver<(Message, Place)>,
-    stall: Duration,
-    cancel: CancellationToken,
-    gone: CancellationToken,
-) {
-    let mut batch = Vec::with_capacity(REPLY_BATCH_MAX);
-    loop {
-        let received = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            received = queue.recv_many(&mut batch, REPLY_BATCH_MAX) => received,
-        };
-        if received == 0 {
-            return;
-        }
-        let (mut messages, places): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let written = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            written = tokio::time::timeout(stall, write_records(&mut writer, &mut messages)) => written,
-        };
-        drop(places);
-        if !matches!(written, Ok(Ok(()))) {
-            gone.cancel();
-            return;
-        }
-    }
 }

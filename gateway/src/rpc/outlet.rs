@@ -1,0 +1,126 @@
+//! Replies on their way out of a connection: at once where the socket takes them, else by a task that waits until it does.
+//! So a reply costs no change of threads as long as its client keeps up.
+
+use super::record::Outgoing;
+use crate::xdr::Message;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Replies sent in one go.
+const BATCH_MAX: usize = 64;
+
+/// Where the replies of one connection go. `P` is what each of them holds until it is sent.
+pub(super) struct Outlet<P> {
+    socket: Arc<OwnedWriteHalf>,
+    ready: Vec<Message>,
+    places: Vec<P>,
+    queue: UnboundedSender<(Outgoing, Vec<P>)>,
+    /// Batches that the task has not sent yet: while there are any, nobody else writes.
+    waiting: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+    cancel: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl<P: Send + 'static> Outlet<P> {
+    /// Of the connection that `socket` is the one half of. A client that does not take a batch within `stall` is gone.
+    pub(super) fn new(
+        socket: OwnedWriteHalf,
+        stall: Duration,
+        cancel: CancellationToken,
+        gone: CancellationToken,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let (queue, batches) = unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let sender = Sender {
+            socket: socket.clone(),
+            waiting: waiting.clone(),
+            stall,
+            cancel: cancel.clone(),
+            gone: gone.clone(),
+        };
+        let task = tokio::spawn(sender.send(batches));
+        Outlet { socket, ready: Vec::new(), places: Vec::new(), queue, waiting, task, cancel, gone }
+    }
+
+    /// Takes a reply; [`Outlet::flush`] sends it.
+    pub(super) fn push(&mut self, reply: Message, place: P) {
+        self.ready.push(reply);
+        self.places.push(place);
+        if self.ready.len() >= BATCH_MAX {
+            self.flush();
+        }
+    }
+
+    /// Whether there is nothing to flush.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Sends what was pushed, or leaves it to the task. Does not wait.
+    pub(super) fn flush(&mut self) {
+        if self.ready.is_empty() || self.cancel.is_cancelled() {
+            return;
+        }
+        let mut batch = Outgoing::new(std::mem::take(&mut self.ready));
+        let places = std::mem::take(&mut self.places);
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            match batch.try_send(|slices| self.socket.try_write_vectored(slices)) {
+                Ok(()) if batch.is_sent() => return,
+                Ok(()) => {}
+                Err(_) => return self.gone.cancel(),
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        // It can't fail before the task has cancelled `gone`.
+        drop(self.queue.send((batch, places)));
+    }
+
+    /// Waits until all is sent, or can't be.
+    pub(super) async fn finish(mut self) {
+        self.flush();
+        drop(self.queue);
+        drop(self.task.await);
+    }
+}
+
+/// The task.
+struct Sender {
+    socket: Arc<OwnedWriteHalf>,
+    waiting: Arc<AtomicUsize>,
+    stall: Duration,
+    cancel: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl Sender {
+    /// Sends replies until there are no more, `cancel`, or the client takes none.
+    async fn send<P>(self, mut batches: UnboundedReceiver<(Outgoing, Vec<P>)>) {
+        loop {
+            let next = self.cancel.run_until_cancelled(batches.recv()).await;
+            let Some(Some((mut batch, places))) = next else { return };
+            let deadline = Instant::now() + self.stall;
+            while !batch.is_sent() {
+                let writable = tokio::time::timeout_at(deadline, self.socket.writable());
+                let sent = match self.cancel.run_until_cancelled(writable).await {
+                    None => return,
+                    Some(Ok(Ok(()))) => batch.try_send(|slices| self.socket.try_write_vectored(slices)),
+                    Some(_) => Err(io::ErrorKind::TimedOut.into()),
+                };
+                if sent.is_err() {
+                    return self.gone.cancel();
+                }
+            }
+            drop(places);
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
