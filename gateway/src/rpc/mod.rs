@@ -4,5 +4,6 @@
 pub mod auth;
 pub mod call;
 pub mod drc;
+pub mod outgoing;
 pub mod record;
 pub mod server;

@@ -18,6 +18,7 @@ pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_pat
 pub use qos::{Qos, QosCounters, WRITE_LIMIT_MIN};
 
 use crate::handle::HandleKey;
+use crate::openstate::{Grace, LockTable, WatchedClients};
 use crate::rpc::drc::ReplyCache;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -36,6 +37,12 @@ pub struct Vserver {
     pub qos: Qos,
     /// First answers to calls that must not be run twice; moves with the vserver.
     pub reply_cache: ReplyCache,
+    /// Locks and share reservations of all protocols; move with the vserver.
+    pub locks: LockTable,
+    /// Clients to be told when their locks are lost; move with the vserver.
+    pub watched: WatchedClients,
+    /// After locks were lost.
+    pub grace: Grace,
     handle_key: HandleKey,
     write_verifier: [u8; 8],
     namespace: ArcSwap<Namespace>,
@@ -51,6 +58,9 @@ impl Vserver {
             gate: Gate::new(),
             qos: Qos::new(),
             reply_cache: ReplyCache::default(),
+            locks: LockTable::default(),
+            watched: WatchedClients::default(),
+            grace: Grace::default(),
             handle_key,
             write_verifier,
             namespace: ArcSwap::default(),
