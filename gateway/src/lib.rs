@@ -16,6 +16,7 @@ pub mod nfs3;
 pub mod openstate;
 pub mod peers;
 pub mod portmap;
+pub mod programs;
 pub mod rpc;
 pub mod schedule;
 pub mod store;

@@ -2,8 +2,8 @@
 
 use fsstore::{FileDisk, FsError, Time, Tuning, Volume, VolumeSpec};
 use gateway::handle::{HandleKey, VolumeId};
-use gateway::nfs3;
 use gateway::portmap::Ports;
+use gateway::programs;
 use gateway::vserver::{ExportPolicies, ExportRule, MountedVolume, Namespace, Squash, Vserver};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ impl Server {
         let address = listener.local_addr()?;
         let ports = Ports { nfs: address.port(), mount: address.port(), portmap: 0 };
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(nfs3::serve(listener, vserver.clone(), ports, cancel.clone()));
+        let task = tokio::spawn(programs::serve(listener, vserver.clone(), ports, cancel.clone()));
         Ok(Server { vserver, address, cancel, task })
     }
 

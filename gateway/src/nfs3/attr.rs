@@ -1,6 +1,6 @@
 //! GETATTR, SETATTR, LOOKUP, ACCESS and READLINK (RFC 1813 §3.3.1 to §3.3.5).
 
-use super::caller::{Caller, Failed, Reply, Target, check_name};
+use super::caller::{Failed, Reply, Shown, check_name, handle};
 use super::dispatch::Handler;
 use super::procedures::{
     Access, Access3Args, Access3ResOk, GetAttr, Lookup, Lookup3ResOk, ReadLink, ReadLink3ResOk, SetAttr,
@@ -8,6 +8,7 @@ use super::procedures::{
 };
 use super::status::NfsStat3;
 use super::types::{DirOpArgs3, NfsFh3, NfsPath3, NfsTime3, SAttr3, SetTime3};
+use crate::vserver::{Caller, Target};
 use fsstore::{FsError, Op, ROOT, SetAttrs, SetTime};
 
 /// The attributes to set, as the store takes them.
@@ -33,7 +34,7 @@ fn set_time(wire: &SetTime3) -> Result<SetTime, NfsStat3> {
 
 impl Handler for GetAttr {
     async fn handle(caller: &Caller, object: NfsFh3) -> Reply<Self> {
-        let target = caller.target(&object)?;
+        let target = caller.target(&object.0)?;
         let attr = target.mount.volume.getattr(target.file)?;
         Ok(target.attributes(&attr))
     }
@@ -43,7 +44,7 @@ impl Handler for SetAttr {
     const ONCE: bool = true;
 
     async fn handle(caller: &Caller, args: SetAttr3Args) -> Reply<Self> {
-        let target = caller.target_to_change(&args.object)?;
+        let target = caller.target_to_change(&args.object.0)?;
         let attrs = set_attrs(&args.new_attributes)?;
         let op = Op::SetAttr { file: target.file, attrs, guard: args.guard.map(Into::into) };
         let done =
@@ -55,7 +56,7 @@ impl Handler for SetAttr {
 
 impl Handler for Lookup {
     async fn handle(caller: &Caller, args: DirOpArgs3) -> Reply<Self> {
-        let dir = caller.target(&args.dir)?;
+        let dir = caller.target(&args.dir.0)?;
         let found = look_up(caller, &dir, &args).map_err(|status| dir.failed(status))?;
         Ok(Lookup3ResOk { dir_attributes: dir.post_op(), ..found })
     }
@@ -77,9 +78,9 @@ fn look_up(caller: &Caller, dir: &Target<'_>, args: &DirOpArgs3) -> Result<Looku
     let (object, attributes) = match (elsewhere, attr) {
         (Some((mount, file)), _) => {
             let target = caller.target_in(mount, file)?;
-            (caller.handle(mount.id, file), target.post_op())
+            (handle(caller, mount.id, file), target.post_op())
         }
-        (None, Some(attr)) => (caller.handle(dir.mount.id, attr.id), Some(dir.attributes(&attr))),
+        (None, Some(attr)) => (handle(caller, dir.mount.id, attr.id), Some(dir.attributes(&attr))),
         (None, None) => return Err(NfsStat3::NoEnt),
     };
     Ok(Lookup3ResOk { object, obj_attributes: attributes, dir_attributes: None })
@@ -89,7 +90,7 @@ impl Handler for Access {
     async fn handle(caller: &Caller, args: Access3Args) -> Reply<Self> {
         use fsstore::Access;
         const CHANGE: u32 = Access::MODIFY | Access::EXTEND | Access::DELETE;
-        let target = caller.target(&args.object)?;
+        let target = caller.target(&args.object.0)?;
         let want = if target.writable { args.access } else { args.access & !CHANGE };
         let (granted, attr) = target
             .mount
@@ -102,7 +103,7 @@ impl Handler for Access {
 
 impl Handler for ReadLink {
     async fn handle(caller: &Caller, symlink: NfsFh3) -> Reply<Self> {
-        let target = caller.target(&symlink)?;
+        let target = caller.target(&symlink.0)?;
         let (path, attr) = target
             .mount
             .volume

@@ -1,10 +1,11 @@
 //! FSSTAT, FSINFO and PATHCONF (RFC 1813 §3.3.18 to §3.3.20).
 
-use super::caller::{Caller, Reply};
+use super::caller::{Reply, Shown};
 use super::dispatch::Handler;
 use super::io::IO_LEN_MAX;
 use super::procedures::{FsInfo, FsInfo3ResOk, FsStat, FsStat3ResOk, PathConf, PathConf3ResOk};
 use super::types::{NfsFh3, NfsTime3};
+use crate::vserver::Caller;
 use fsstore::{BLOCK_SIZE, FILE_SIZE_MAX, LINK_MAX, NAME_MAX};
 
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
@@ -19,7 +20,7 @@ const PROPERTIES: u32 = 0x01 | 0x02 | 0x08 | 0x10;
 
 impl Handler for FsStat {
     async fn handle(caller: &Caller, root: NfsFh3) -> Reply<Self> {
-        let target = caller.target(&root)?;
+        let target = caller.target(&root.0)?;
         let attr = target.mount.volume.getattr(target.file)?;
         // In a qtree with a limit, what that leaves.
         let space = target.mount.volume.statfs_of(target.file)?;
@@ -38,7 +39,7 @@ impl Handler for FsStat {
 
 impl Handler for FsInfo {
     async fn handle(caller: &Caller, root: NfsFh3) -> Reply<Self> {
-        let target = caller.target(&root)?;
+        let target = caller.target(&root.0)?;
         let attr = target.mount.volume.getattr(target.file)?;
         Ok(FsInfo3ResOk {
             obj_attributes: Some(target.attributes(&attr)),
@@ -58,7 +59,7 @@ impl Handler for FsInfo {
 
 impl Handler for PathConf {
     async fn handle(caller: &Caller, object: NfsFh3) -> Reply<Self> {
-        let target = caller.target(&object)?;
+        let target = caller.target(&object.0)?;
         let attr = target.mount.volume.getattr(target.file)?;
         Ok(PathConf3ResOk {
             obj_attributes: Some(target.attributes(&attr)),

@@ -1,12 +1,13 @@
 //! READ, WRITE and COMMIT (RFC 1813 §3.3.6, §3.3.7, §3.3.21). Payloads are handed on, never copied.
 
-use super::caller::{Caller, Reply, Target};
+use super::caller::{Reply, Shown};
 use super::dispatch::Handler;
 use super::procedures::{
     Commit, Commit3Args, Commit3ResOk, Read, Read3Args, Read3ResOk, Write, Write3Args, Write3ResOk,
 };
 use super::status::NfsStat3;
 use super::types::{Payload, StableHow};
+use crate::vserver::{Caller, Target};
 use fsstore::{Context, Done, FileId, FsError, Op, Volume};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ async fn off_thread<T: Send + 'static>(
 
 impl Handler for Read {
     async fn handle(caller: &Caller, args: Read3Args) -> Reply<Self> {
-        let target = caller.target(&args.file)?;
+        let target = caller.target(&args.file.0)?;
         let len = args.count.min(IO_LEN_MAX);
         let offset = args.offset;
         let read = off_thread(&target, move |volume, cx, file| volume.read(cx, file, offset, len as usize));
@@ -56,7 +57,7 @@ impl Handler for Write {
     }
 
     async fn handle(caller: &Caller, args: Write3Args) -> Reply<Self> {
-        let target = caller.target_to_change(&args.file)?;
+        let target = caller.target_to_change(&args.file.0)?;
         if args.count as usize != args.data.0.len() {
             return Err(target.failed_change(NfsStat3::Inval));
         }
@@ -91,7 +92,7 @@ async fn write(target: &Target<'_>, args: &Write3Args) -> Result<Done, NfsStat3>
 impl Handler for Commit {
     /// Commits the whole volume: its log is one, so a part would cost the same.
     async fn handle(caller: &Caller, args: Commit3Args) -> Reply<Self> {
-        let target = caller.target_to_change(&args.file)?;
+        let target = caller.target_to_change(&args.file.0)?;
         target.mount.volume.getattr(target.file)?;
         let durable = target.durable(target.mount.volume.last_lsn()).await;
         durable.map_err(|status| target.failed_change(status))?;

@@ -13,19 +13,7 @@ mod readdir;
 pub mod status;
 pub mod types;
 
-pub use crate::portmap::Ports;
+pub(crate) use dispatch::{reply_len_max, run};
 
 #[cfg(test)]
 mod tests;
-
-use crate::rpc::server;
-use crate::vserver::Vserver;
-use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-
-/// Answers NFS, MOUNT and portmap calls that come in at `listener`, until `cancel`; then closes every connection at
-/// once and returns when no call runs any more. `ports` is what portmap tells.
-pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ports: Ports, cancel: CancellationToken) {
-    server::serve(listener, Arc::new(dispatch::Programs { vserver, ports }), cancel).await;
-}

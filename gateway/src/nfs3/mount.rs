@@ -1,14 +1,18 @@
 //! The MOUNT protocol, version 3 (RFC 1813 appendix I): from a path to the first file handle. Keeps no list of who
 //! has mounted what, so DUMP is always empty.
 
-use super::caller::Caller;
+use super::caller::handle;
+use super::dispatch::success;
 use super::status::NfsStat3;
 use super::types::NfsFh3;
-use crate::rpc::auth::{AUTH_NONE, AUTH_SYS};
+use crate::rpc::auth::{AUTH_NONE, AUTH_SYS, Credential};
 use crate::rpc::call::Refusal;
+use crate::rpc::server::{Outcome, Request};
+use crate::vserver::{Caller, Vserver};
 use crate::xdr::{Decoder, Encoder, Result as XdrResult, Xdr, xdr_enum};
 use bytes::Bytes;
 use fsstore::{FileKind, FsError};
+use std::sync::Arc;
 
 /// The MOUNT program.
 pub const MOUNT_PROGRAM: u32 = 100_005;
@@ -113,11 +117,30 @@ impl Xdr for MountRes3 {
     }
 }
 
+/// Runs one call of MOUNT version 3.
+pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
+    let xid = request.call.xid;
+    let credential = match Credential::of(&request.call.cred) {
+        Ok(credential) => credential,
+        Err(stat) => return Outcome::refused(xid, Refusal::Auth(stat)),
+    };
+    let _pass = match vserver.pass(&request).await {
+        Ok(pass) => pass,
+        Err(outcome) => return outcome,
+    };
+    let caller = Caller::new(Arc::clone(vserver), request.client, credential);
+    let mut out = success(xid);
+    match procedure(&caller, request.call.proc, request.args, &mut out) {
+        Ok(()) => Outcome::Reply(out.finish()),
+        Err(refusal) => Outcome::refused(xid, refusal),
+    }
+}
+
 /// Runs one procedure and appends its results.
 ///
 /// # Errors
 /// [`Refusal`] where there is no such procedure or its arguments are malformed.
-pub(super) fn run(caller: &Caller, procedure: u32, args: Bytes, out: &mut Encoder) -> Result<(), Refusal> {
+fn procedure(caller: &Caller, procedure: u32, args: Bytes, out: &mut Encoder) -> Result<(), Refusal> {
     let mut input = Decoder::new(args);
     match procedure {
         0 | UMNTALL => {}
@@ -147,7 +170,7 @@ fn mount(caller: &Caller, path: &DirPath) -> Result<NfsFh3, MountStat3> {
     if mount.volume.getattr(target.file)?.kind != FileKind::Dir {
         return Err(MountStat3::NotDir);
     }
-    Ok(caller.handle(volume, file))
+    Ok(handle(caller, volume, file))
 }
 
 /// `exports`, RFC 1813 §5.2.5: the volumes that this client may reach. Each without groups, which means «everybody»:

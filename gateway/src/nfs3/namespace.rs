@@ -2,11 +2,12 @@
 //! (RFC 1813 §3.3.8 to §3.3.15). Each is answered when it is durable.
 
 use super::attr::set_attrs;
-use super::caller::{Caller, Failed, Reply, Target, check_entry_name};
+use super::caller::{Failed, Reply, Shown, check_entry_name, handle};
 use super::dispatch::Handler;
 use super::procedures::*;
 use super::status::NfsStat3;
 use super::types::{DirOpArgs3, FType3, FileName3, SAttr3, WccData};
+use crate::vserver::{Caller, Target};
 use bytes::Bytes;
 use fsstore::{CreateHow, Done, FileKind, Op, SetAttrs};
 
@@ -16,7 +17,7 @@ async fn create(
     place: &DirOpArgs3,
     make: impl FnOnce(&Target<'_>, Bytes) -> Result<Op, NfsStat3> + Send,
 ) -> Result<Create3ResOk, Failed<WccData>> {
-    let dir = caller.target_to_change(&place.dir)?;
+    let dir = caller.target_to_change(&place.dir.0)?;
     let run = || {
         let name = check_entry_name(&place.name, NfsStat3::Exist)?;
         let op = make(&dir, name)?;
@@ -25,7 +26,7 @@ async fn create(
     let done = run().map_err(|status| dir.failed_change(status))?;
     dir.durable(done.lsn).await?;
     Ok(Create3ResOk {
-        obj: Some(caller.handle(dir.mount.id, done.object.after.id)),
+        obj: Some(handle(caller, dir.mount.id, done.object.after.id)),
         obj_attributes: Some(dir.attributes(&done.object.after)),
         dir_wcc: dir.wcc(done.dir.as_ref()),
     })
@@ -118,7 +119,7 @@ async fn remove(
     place: &DirOpArgs3,
     remove: impl FnOnce(&Target<'_>, Bytes) -> Op + Send,
 ) -> Result<WccData, Failed<WccData>> {
-    let dir = caller.target_to_change(&place.dir)?;
+    let dir = caller.target_to_change(&place.dir.0)?;
     let run = || {
         let op = remove(&dir, removable(caller, &dir, &place.name)?);
         dir.mount.volume.execute(&dir.cx, op).map_err(NfsStat3::from)
@@ -148,8 +149,8 @@ impl Handler for Rename {
     const ONCE: bool = true;
 
     async fn handle(caller: &Caller, args: Rename3Args) -> Reply<Self> {
-        let from_dir = caller.target_to_change(&args.from.dir)?;
-        let to_dir = caller.target_to_change(&args.to.dir)?;
+        let from_dir = caller.target_to_change(&args.from.dir.0)?;
+        let to_dir = caller.target_to_change(&args.to.dir.0)?;
         let run = || {
             if from_dir.mount.id != to_dir.mount.id {
                 return Err(NfsStat3::XDev);
@@ -175,8 +176,8 @@ impl Handler for Link {
     const ONCE: bool = true;
 
     async fn handle(caller: &Caller, args: Link3Args) -> Reply<Self> {
-        let file = caller.target_to_change(&args.file)?;
-        let dir = caller.target_to_change(&args.link.dir)?;
+        let file = caller.target_to_change(&args.file.0)?;
+        let dir = caller.target_to_change(&args.link.dir.0)?;
         let run = || {
             if file.mount.id != dir.mount.id {
                 return Err(NfsStat3::XDev);

@@ -1,6 +1,6 @@
 //! READDIR and READDIRPLUS (RFC 1813 §3.3.16 and §3.3.17): whole entries up to the byte limits that the client set.
 
-use super::caller::{Caller, Reply, Target};
+use super::caller::{Reply, Shown, handle};
 use super::dispatch::Handler;
 use super::procedures::{
     DirList3, Entry3, EntryPlus3, ReadDir, ReadDir3Args, ReadDir3ResOk, ReadDirPlus, ReadDirPlus3Args,
@@ -9,6 +9,7 @@ use super::procedures::{
 use super::status::NfsStat3;
 use super::types::{FileName3, NfsFh3, PostOpAttr};
 use crate::handle::HANDLE_LEN;
+use crate::vserver::{Caller, Target};
 use crate::xdr::padding;
 use bytes::Bytes;
 use fsstore::{Cookie, DirEntry, ROOT};
@@ -89,7 +90,7 @@ fn list<E>(
 
 impl Handler for ReadDir {
     async fn handle(caller: &Caller, args: ReadDir3Args) -> Reply<Self> {
-        let dir = caller.target(&args.dir)?;
+        let dir = caller.target(&args.dir.0)?;
         let listed = Room::new(args.count, u32::MAX).and_then(|room| {
             list(&dir, (args.cookie, args.cookieverf), room, |found| {
                 let entry = Entry3 { fileid: found.file.ino.0, name: name_of(found), cookie: found.cookie.0 };
@@ -103,7 +104,7 @@ impl Handler for ReadDir {
 
 impl Handler for ReadDirPlus {
     async fn handle(caller: &Caller, args: ReadDirPlus3Args) -> Reply<Self> {
-        let dir = caller.target(&args.dir)?;
+        let dir = caller.target(&args.dir.0)?;
         let listed = Room::new(args.maxcount, args.dircount).and_then(|room| {
             list(&dir, (args.cookie, args.cookieverf), room, |found| {
                 let (name_attributes, name_handle) = look_at(caller, &dir, found);
@@ -138,7 +139,7 @@ fn look_at(caller: &Caller, dir: &Target<'_>, found: &DirEntry<'_>) -> (PostOpAt
         Ok(target) => match target.post_op() {
             // Removed since the directory was read.
             None => (None, None),
-            attributes => (attributes, Some(caller.handle(mount.id, file))),
+            attributes => (attributes, Some(handle(caller, mount.id, file))),
         },
         Err(_) => (None, None),
     }

@@ -1,6 +1,5 @@
 //! `nfsstat3`, and which of them each [`FsError`] is. One exhaustive match; nothing else maps errors.
 
-use crate::handle::HandleError;
 use crate::xdr::xdr_enum;
 use fsstore::FsError;
 
@@ -101,14 +100,5 @@ impl From<&FsError> for NfsStat3 {
 impl From<FsError> for NfsStat3 {
     fn from(error: FsError) -> Self {
         NfsStat3::from(&error)
-    }
-}
-
-impl From<HandleError> for NfsStat3 {
-    fn from(error: HandleError) -> Self {
-        match error {
-            HandleError::Bad => NfsStat3::BadHandle,
-            HandleError::OtherVserver => NfsStat3::Stale,
-        }
     }
 }

@@ -7,3 +7,4 @@ pub mod drc;
 pub mod outgoing;
 pub mod record;
 pub mod server;
+pub mod udp;

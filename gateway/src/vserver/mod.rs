@@ -3,12 +3,15 @@
 //! Protocol folders import this, the store, and what they share among themselves. This module knows no protocol's
 //! wire types, no configuration store, no migration: those who know them build a [`Vserver`] and change its parts.
 
+mod admission;
+mod caller;
 mod exports;
 mod gate;
 mod namespace;
 mod qos;
 
 pub use crate::handle::VolumeId;
+pub use caller::{Caller, Target, Unreachable};
 pub use exports::{
     ANON_ID_DEFAULT, ExportAccess, ExportPolicies, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash,
     parse_client,

@@ -3,13 +3,13 @@
 
 use super::lifecycle::{ask, message};
 use super::*;
-use crate::nfs3::dispatch::Programs;
 use crate::nfs3::mount::MOUNT_PROGRAM;
 use crate::portmap::PORTMAP_PROGRAM;
+use crate::programs::Programs;
 use crate::rpc::auth::OpaqueAuth;
 use crate::rpc::call::Call;
 use crate::rpc::record::{RECORD_LEN_MAX, RecordReader};
-use crate::rpc::server::{Request, Service};
+use crate::rpc::server::{Request, Service, Transport};
 use crate::xdr::{Encoder, Message};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -155,7 +155,9 @@ async fn dispatch(programs: &Programs, (prog, vers, proc): (u32, u32, u32), args
     let none = OpaqueAuth::NONE;
     let call = Call { xid: 1, prog, vers, proc, cred: none.clone(), verf: none };
     let _ = programs.reply_len_max(&call, &args);
-    programs.run(Request { client: local, local, call, args, gone: CancellationToken::new() }).await;
+    let gone = CancellationToken::new();
+    let (client_port, transport) = (0, Transport::Tcp);
+    programs.run(Request { client: local, client_port, local, transport, call, args, gone }).await;
 }
 
 /// Arguments that begin as good ones do: a handle, a name, then words that are mostly small.

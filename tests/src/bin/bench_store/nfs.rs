@@ -10,7 +10,8 @@ use bytes::Bytes;
 use gateway::client::{Client, Options};
 use gateway::handle::HandleKey;
 use gateway::nfs3::types::{NfsFh3, StableHow};
-use gateway::nfs3::{Ports, serve};
+use gateway::portmap::Ports;
+use gateway::programs::serve;
 use gateway::vserver::{
     ExportPolicies, ExportRule, MountedVolume, Namespace, POLICY_DEFAULT, Squash, VolumeId, Vserver,
     parse_client,
