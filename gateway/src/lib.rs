@@ -13,6 +13,7 @@ mod memory;
 pub mod metrics;
 pub mod migration;
 pub mod nfs3;
+pub mod nlm;
 pub mod openstate;
 pub mod peers;
 pub mod portmap;

@@ -43,16 +43,20 @@ pub struct Limits {
     pub waiting_per_client_max: usize,
     /// Clients that have locks or reservations.
     pub clients_max: usize,
+    /// Bytes by which protocols tell owners apart.
+    pub owner_bytes_max: usize,
 }
 
 impl Default for Limits {
+    /// All together they make less than 10 MiB of exported state, which has to travel in one message at a cutover.
     fn default() -> Self {
         Limits {
-            held_max: 262_144,
-            held_per_client_max: 65_536,
-            waiting_max: 16_384,
+            held_max: 65_536,
+            held_per_client_max: 32_768,
+            waiting_max: 8_192,
             waiting_per_client_max: 4_096,
-            clients_max: 16_384,
+            clients_max: 8_192,
+            owner_bytes_max: 2 << 20,
         }
     }
 }
@@ -258,6 +262,11 @@ impl LockTable {
     /// Every grant that is not settled will come out of [`LockTable::next_grant`] again: whoever had taken them is gone.
     pub fn tell_all_again(&self) {
         self.change(|table| table.untold = table.grants.keys().copied().collect());
+    }
+
+    /// Forgets what is held in a volume that is there no more.
+    pub fn forget_volume(&self, volume: crate::handle::VolumeId) {
+        self.change(|table| table.forget_volume(volume));
     }
 
     /// How many there are.

@@ -4,6 +4,7 @@
 use super::locks::{Held, Locks};
 use super::owner::{ByteRange, Client, FileKey, Owner};
 use super::shares::{Access, Share, Shares};
+use crate::handle::VolumeId;
 use super::{Full, Grant, Limits, LockOutcome, LockRequest, ShareRequest};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(super) struct Table {
     pub(super) untold: VecDeque<u64>,
     pub(super) clients: HashMap<Arc<Client>, Use>,
     owners: HashSet<Arc<Owner>>,
+    /// Bytes of their ids.
+    owner_bytes: usize,
     pub(super) held: usize,
     pub(super) shares: usize,
     next_id: u64,
@@ -64,7 +67,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn lock(&mut self, request: LockRequest, limits: &Limits) -> Result<LockOutcome, Full> {
         let LockRequest { file, owner, range, exclusive, incarnation, now_s, wait } = request;
-        let owner = self.intern(owner);
+        let owner = self.admit(owner, limits)?;
         let state = self.files.entry(file).or_default();
         let conflict = state.locks.conflicts(&owner, range, exclusive).next().cloned();
         let lock = Held { range, exclusive, owner: Arc::clone(&owner), incarnation, since_s: now_s };
@@ -228,7 +231,7 @@ impl Table {
 
     pub(super) fn share(&mut self, request: ShareRequest, limits: &Limits) -> Result<Option<Share>, Full> {
         let ShareRequest { file, owner, access, deny, incarnation, now_s } = request;
-        let owner = self.intern(owner);
+        let owner = self.admit(owner, limits)?;
         let outcome = self.share_interned(file, &owner, access, deny, incarnation, now_s, limits);
         self.tidy(file);
         outcome
@@ -292,6 +295,16 @@ impl Table {
             self.release_in(file, &gone);
         }
         before.saturating_sub(self.held + self.shares)
+    }
+
+    pub(super) fn forget_volume(&mut self, volume: VolumeId) {
+        let files: Vec<FileKey> = self.files.keys().copied().filter(|file| file.volume == volume).collect();
+        for file in files {
+            let waiting = self.files.get(&file).map(|state| state.waiting.clone()).unwrap_or_default();
+            waiting.into_iter().for_each(|id| drop(self.take_waiting(id)));
+            self.release_in(file, &|_: &Owner, _: u32| true);
+        }
+        self.grants.retain(|_, grant| grant.file.volume != volume);
     }
 
     fn release_in(&mut self, file: FileKey, gone: &impl Fn(&Owner, u32) -> bool) {
@@ -413,6 +426,23 @@ impl Table {
         recount(&mut self.clients, client, before, after);
     }
 
+    fn admit(&mut self, owner: Owner, limits: &Limits) -> Result<Arc<Owner>, Full> {
+        let len = owner.id.len();
+        if !self.owners.contains(&owner) && self.owner_bytes + len > limits.owner_bytes_max {
+            self.forget_owners();
+            if self.owner_bytes + len > limits.owner_bytes_max {
+                return Err(Full);
+            }
+        }
+        Ok(self.intern(owner))
+    }
+
+    /// Keeps no owner that has nothing.
+    fn forget_owners(&mut self) {
+        self.owners.retain(|owner| Arc::strong_count(owner) > 1);
+        self.owner_bytes = self.owners.iter().map(|owner| owner.id.len()).sum();
+    }
+
     /// The one copy of an owner, and of its client, that is kept.
     pub(super) fn intern(&mut self, owner: Owner) -> Arc<Owner> {
         if let Some(known) = self.owners.get(&owner) {
@@ -420,6 +450,7 @@ impl Table {
         }
         let client = self.clients.get_key_value(&owner.client).map(|(known, _)| Arc::clone(known));
         let owner = Arc::new(Owner { client: client.unwrap_or(owner.client), id: owner.id });
+        self.owner_bytes += owner.id.len();
         self.owners.insert(Arc::clone(&owner));
         owner
     }
@@ -432,7 +463,7 @@ impl Table {
         // Each owner has at least one of these; so this looks at every owner only as often as as many have gone.
         let uses = self.held + self.shares + self.waiting.len() + self.grants.len();
         if self.owners.len() > 2 * uses + OWNERS_SPARE {
-            self.owners.retain(|owner| Arc::strong_count(owner) > 1);
+            self.forget_owners();
         }
     }
 

@@ -239,6 +239,7 @@ fn numbers_are_bounded() {
         waiting_max: 3,
         waiting_per_client_max: 2,
         clients_max: 2,
+        owner_bytes_max: 6,
     };
     let table = LockTable::new(limits);
     let try_lock = |who: u8, first: u64, waits: bool| {
@@ -264,6 +265,12 @@ fn numbers_are_bounded() {
         try_lock(1, first, false).unwrap();
     }
     assert_eq!(table.unlock(file(1), &owner(1), ByteRange::new(201, 1)), Err(Full));
+    table.release(|_| true, None);
+    let long = Owner { id: Box::from([1; 7]), ..owner(9) };
+    assert_eq!(table.lock(LockRequest { owner: long, ..request(0, ByteRange::new(0, 1), true, false) }), Err(Full));
+    assert_eq!(try_lock(9, 0, false), Ok(LockOutcome::Granted));
+    table.forget_volume(file(1).volume);
+    assert_eq!(table.counts(), Counts::default());
 }
 
 #[test]

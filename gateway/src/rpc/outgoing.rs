@@ -4,6 +4,7 @@
 use super::auth::{AUTH_SYS, AuthSys, OpaqueAuth};
 use super::call::{Call, ReplyHeader, ReplyStatus};
 use super::record::{RecordReader, write_records};
+use super::server::Transport;
 use crate::xdr::{Decoder, Encoder, Message, Xdr};
 use bytes::Bytes;
 use std::io;
@@ -26,25 +27,6 @@ const DATAGRAM_PATIENCE: [Duration; 3] =
 const DATAGRAM_MAX: usize = 8192;
 
 static NEXT_XID: AtomicU32 = AtomicU32::new(0);
-
-/// How to reach a program.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Transport {
-    /// Stream.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
-impl Transport {
-    /// IP protocol number, as portmap has it.
-    fn number(self) -> u32 {
-        match self {
-            Transport::Tcp => 6,
-            Transport::Udp => 17,
-        }
-    }
-}
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +105,7 @@ impl Remote {
 
     /// The port of `program`; 0 if the host does not have it. Asks over TCP, then over UDP.
     async fn port_of(&self, program: Program, transport: Transport) -> Result<u16, CallFailed> {
-        let question = [program.number, program.version, transport.number(), 0];
+        let question = [program.number, program.version, ip_protocol(transport), 0];
         let portmap = Program { number: PORTMAP.0, version: PORTMAP.1 };
         let ask = |over| self.call_at(self.portmap_port, over, portmap, PMAPPROC_GETPORT, &question);
         let port: u32 = match ask(Transport::Tcp).await {
@@ -212,6 +194,14 @@ impl Remote {
             }
         }
         Err(CallFailed::Unanswered(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// As portmap has it.
+fn ip_protocol(transport: Transport) -> u32 {
+    match transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
     }
 }
 

@@ -23,8 +23,10 @@ pub use qos::{Qos, QosCounters, WRITE_LIMIT_MIN};
 use crate::handle::HandleKey;
 use crate::openstate::{Grace, LockTable, WatchedClients};
 use crate::rpc::drc::ReplyCache;
+use crate::rpc::outgoing::PORTMAP_PORT;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use uuid::Uuid;
 
 /// A virtual server that is served here. Always in an [`Arc`].
@@ -46,6 +48,8 @@ pub struct Vserver {
     pub watched: WatchedClients,
     /// After locks were lost.
     pub grace: Grace,
+    /// Where clients' portmappers are; only tests have others.
+    pub client_portmap_port: AtomicU16,
     handle_key: HandleKey,
     write_verifier: [u8; 8],
     namespace: ArcSwap<Namespace>,
@@ -64,6 +68,7 @@ impl Vserver {
             locks: LockTable::default(),
             watched: WatchedClients::default(),
             grace: Grace::default(),
+            client_portmap_port: AtomicU16::new(PORTMAP_PORT),
             handle_key,
             write_verifier,
             namespace: ArcSwap::default(),
