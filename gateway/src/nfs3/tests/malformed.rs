@@ -23,11 +23,11 @@ fn words(words: &[u32]) -> Vec<u8> {
 fn call(prog: u32, vers: u32, proc: u32, args: &[u8]) -> Message {
     let mut bytes = words(&[9, 0, 2, prog, vers, proc, 0, 0, 0, 0]);
     bytes.extend_from_slice(args);
-    Message { head: bytes.into(), tail: Bytes::new() }
+    Message::from(Bytes::from(bytes))
 }
 
 fn raw(bytes: Vec<u8>) -> Message {
-    Message { head: bytes.into(), tail: Bytes::new() }
+    Message::from(Bytes::from(bytes))
 }
 
 /// A reply of `accept_stat` and what follows it (RFC 5531 §9).
