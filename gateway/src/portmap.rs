@@ -273,7 +273,9 @@ mod tests {
         for vers in [2, 3, 4] {
             expected.extend([1, 100_000, vers, 6, 111, 1, 100_000, vers, 17, 111]);
         }
-        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048, 0]);
+        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048]);
+        expected.extend([1, 100_021, 4, 6, 4045, 1, 100_021, 4, 17, 4045]);
+        expected.extend([1, 100_024, 1, 6, 4046, 1, 100_024, 1, 17, 4046, 0]);
         assert_eq!(ask(2, 4, &[])[HEADER_LEN..], words(&expected));
         let longest = ask_at("fd00:1111:2222:3333:4444:5555:6666:7777", Transport::Udp, 4, 4, &[]);
         assert!(longest.len() <= crate::rpc::udp::REPLY_LEN_MAX);

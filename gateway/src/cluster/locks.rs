@@ -184,7 +184,11 @@ impl Cluster {
         };
         if !restored {
             let clients = kept.watched.len();
-            tracing::warn!(vserver = vserver.name, clients, "locks were lost; clients get time to reclaim them");
+            tracing::warn!(
+                vserver = vserver.name,
+                clients,
+                "locks were lost; clients get time to reclaim them"
+            );
             vserver.grace.begin(Duration::from_secs(self.config.nfs.grace_period_s));
         }
         vserver.watched.load(kept.watched, nsm_state, !restored);
@@ -204,7 +208,9 @@ impl Cluster {
             view(volume, file.file.ino.0, &entry)
         };
         let mut views: Vec<LockView> = entries.into_iter().map(view).collect();
-        views.sort_by(|a, b| (&a.volume, a.file, a.offset, a.client).cmp(&(&b.volume, b.file, b.offset, b.client)));
+        views.sort_by(|a, b| {
+            (&a.volume, a.file, a.offset, a.client).cmp(&(&b.volume, b.file, b.offset, b.client))
+        });
         Ok(views)
     }
 
@@ -213,15 +219,18 @@ impl Cluster {
     ///
     /// # Errors
     /// A vserver that does not run here or is on its way to another cluster.
-    pub async fn break_locks(&self, vserver: &str, client: IpAddr, name: Option<String>) -> Result<BrokenLocks> {
+    pub async fn break_locks(
+        &self,
+        vserver: &str,
+        client: IpAddr,
+        name: Option<String>,
+    ) -> Result<BrokenLocks> {
         let served = self.need_served(vserver)?;
         let moved = |_| ClusterError::Conflict(format!("vserver `{vserver}` is not served here any more"));
         let _pass = served.vserver.gate.enter().await.map_err(moved)?;
         let client = client.to_canonical();
         let broken = served.vserver.locks.release(
-            |held| {
-                held.address == client && name.as_ref().is_none_or(|name| *held.name == *name.as_bytes())
-            },
+            |held| held.address == client && name.as_ref().is_none_or(|name| *held.name == *name.as_bytes()),
             None,
         );
         tracing::info!(vserver, %client, broken, "an operator broke locks");
@@ -231,7 +240,7 @@ impl Cluster {
 
 fn view(volume: String, file: u64, entry: &Entry) -> LockView {
     let lock = |held: &Held, shared, exclusive| {
-        let length = (!held.range.is_to_end()).then(|| held.range.len());
+        let length = (!held.range.is_to_end()).then(|| held.range.bytes());
         let kind = if held.exclusive { exclusive } else { shared };
         (kind, held.range.first, length, Arc::clone(&held.owner), held.since_s)
     };

@@ -3,10 +3,10 @@
 //! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
 
 use crate::handle::HandleKey;
+use crate::openstate::WatchedClient;
 use crate::store::{
     Guarantee, LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord,
 };
-use crate::openstate::WatchedClient;
 use crate::vserver::ExportRule;
 use crate::xdr::{Decoder, Encoder, XdrError};
 use bytes::Bytes;

@@ -91,7 +91,7 @@ fn granted_args(vserver: &Vserver, grant: &Grant) -> Nlm4TestArgs {
             oh,
             svid,
             l_offset: grant.lock.range.first,
-            l_len: grant.lock.range.len(),
+            l_len: grant.lock.range.bytes(),
         },
     }
 }

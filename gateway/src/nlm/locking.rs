@@ -3,7 +3,9 @@
 use super::owner::{client, lock_owner, range, share_owner, svid_and_oh};
 use super::types::*;
 use crate::handle::FileHandle;
-use crate::openstate::{Access, Client, FileKey, Full, Held, LockOutcome, LockRequest, ShareRequest, WatchedClient};
+use crate::openstate::{
+    Access, Client, FileKey, Full, Held, LockOutcome, LockRequest, ShareRequest, WatchedClient,
+};
 use crate::rpc::server::Transport;
 use crate::vserver::{Caller, Unreachable};
 use fsstore::FileKind;
@@ -66,8 +68,7 @@ impl Asked {
 
     /// Makes sure that the client will hear if its locks are lost.
     async fn watch(&self, client: &Client) -> Result<(), Nlm4Stat> {
-        let watched =
-            WatchedClient { client: client.address, local: self.local, name: client.name.clone() };
+        let watched = WatchedClient { client: client.address, local: self.local, name: client.name.clone() };
         self.caller.vserver.watched.watch(&watched).await.map_err(|error| {
             tracing::warn!(vserver = self.caller.vserver.name, %error, "a lock is refused");
             Nlm4Stat::DeniedNoLocks
@@ -103,7 +104,7 @@ pub(super) fn test(asked: &Asked, args: Nlm4TestArgs) -> Nlm4TestRes {
 
 fn holder(held: &Held) -> Nlm4Holder {
     let (svid, oh) = svid_and_oh(&held.owner);
-    let (l_offset, l_len) = (held.range.first, held.range.len());
+    let (l_offset, l_len) = (held.range.first, held.range.bytes());
     Nlm4Holder { exclusive: held.exclusive, svid, oh, l_offset, l_len }
 }
 

@@ -1,7 +1,7 @@
 //! How NLM's callers and owners are named in the open state: a client is its address with its name, an owner its process
 //! number with its opaque bytes; owners of share reservations have no process.
 
-use super::types::{HostName, Nlm4Lock, NetObj};
+use super::types::{HostName, NetObj, Nlm4Lock};
 use crate::openstate::{ByteRange, Client, Owner, Protocol};
 use bytes::Bytes;
 use std::net::IpAddr;

@@ -95,7 +95,8 @@ fn restarted(vserver: &Vserver, from: IpAddr, name: &HostName) -> BTreeSet<Clien
 
 /// A host is known by its whole name, by the first part of it, or by its address.
 fn is_name_of(name: &HostName, client: &Client) -> bool {
-    let first = |name: &[u8]| name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_lowercase();
+    let first =
+        |name: &[u8]| name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_lowercase();
     let address = std::str::from_utf8(&name.0).ok().and_then(|text| text.parse::<IpAddr>().ok());
     match address {
         Some(address) => address == client.address,

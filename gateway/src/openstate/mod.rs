@@ -310,7 +310,8 @@ impl LockTable {
     /// At most `max` entries, for people. In no order.
     pub fn entries(&self, max: usize) -> Vec<(FileKey, Entry)> {
         let table = self.table.lock();
-        let waiting = table.waiting.values().map(|waiting| (waiting.file, Entry::Waiting(waiting.lock.clone())));
+        let waiting =
+            table.waiting.values().map(|waiting| (waiting.file, Entry::Waiting(waiting.lock.clone())));
         let held = table.files.iter().flat_map(|(file, state)| {
             let locks = state.locks.all().iter().map(|held| Entry::Lock(held.clone()));
             let shares = state.shares.held.iter().map(|share| Entry::Share(share.clone()));

@@ -79,7 +79,7 @@ impl ByteRange {
     }
 
     /// Bytes in it; 0: to the end of the file.
-    pub fn len(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         if self.last == u64::MAX { 0 } else { self.last - self.first + 1 }
     }
 
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(ByteRange::new(5, 0), ByteRange { first: 5, last: u64::MAX });
         assert_eq!(ByteRange::new(5, 1), ByteRange { first: 5, last: 5 });
         assert_eq!(ByteRange::new(5, u64::MAX), ByteRange { first: 5, last: u64::MAX });
-        assert_eq!((ByteRange::new(5, 3).len(), ByteRange::new(5, 0).len()), (3, 0));
+        assert_eq!((ByteRange::new(5, 3).bytes(), ByteRange::new(5, 0).bytes()), (3, 0));
         assert!(ByteRange::new(0, 10).overlaps(ByteRange::new(9, 1)));
         assert!(!ByteRange::new(0, 10).overlaps(ByteRange::new(10, 1)));
         assert!(ByteRange::new(0, 10).touches(ByteRange::new(10, 1)));

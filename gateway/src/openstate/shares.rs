@@ -52,9 +52,9 @@ pub(super) struct Shares {
 impl Shares {
     /// Others' reservations that keep this one out.
     pub(super) fn conflict(&self, owner: &Owner, access: Access, deny: Access) -> Option<&Share> {
-        self.held.iter().find(|share| {
-            *share.owner != *owner && (share.deny.meets(access) || share.access.meets(deny))
-        })
+        self.held
+            .iter()
+            .find(|share| *share.owner != *owner && (share.deny.meets(access) || share.access.meets(deny)))
     }
 
     /// Gives it to its owner, in place of what that has.

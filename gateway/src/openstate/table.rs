@@ -4,8 +4,8 @@
 use super::locks::{Held, Locks};
 use super::owner::{ByteRange, Client, FileKey, Owner};
 use super::shares::{Access, Share, Shares};
-use crate::handle::VolumeId;
 use super::{Full, Grant, Limits, LockOutcome, LockRequest, ShareRequest};
+use crate::handle::VolumeId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -150,16 +150,20 @@ impl Table {
                 }
                 let waits = self.clients.get(&holder.owner.client).is_some_and(|used| used.waiting > 0);
                 if waits {
-                    queue.extend(
-                        self.waiting.values().filter(|other| *other.lock.owner == *holder.owner),
-                    );
+                    queue.extend(self.waiting.values().filter(|other| *other.lock.owner == *holder.owner));
                 }
             }
         }
         false
     }
 
-    pub(super) fn test(&self, file: FileKey, owner: &Owner, range: ByteRange, exclusive: bool) -> Option<Held> {
+    pub(super) fn test(
+        &self,
+        file: FileKey,
+        owner: &Owner,
+        range: ByteRange,
+        exclusive: bool,
+    ) -> Option<Held> {
         self.files.get(&file)?.locks.conflicts(owner, range, exclusive).next().cloned()
     }
 
@@ -195,8 +199,7 @@ impl Table {
             return true;
         }
         let waited = self.cancel_exact(file, owner, range, Some(exclusive));
-        let holds =
-            self.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some());
+        let holds = self.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some());
         self.tidy(file);
         waited || !holds
     }
@@ -218,11 +221,7 @@ impl Table {
         !found.is_empty()
     }
 
-    fn waiting_of<'a>(
-        &'a self,
-        file: FileKey,
-        owner: &'a Owner,
-    ) -> impl Iterator<Item = (u64, &'a Waiting)> {
+    fn waiting_of<'a>(&'a self, file: FileKey, owner: &'a Owner) -> impl Iterator<Item = (u64, &'a Waiting)> {
         let ids = self.files.get(&file).map_or(&[][..], |state| &state.waiting);
         ids.iter()
             .filter_map(|id| Some((*id, self.waiting.get(id)?)))
@@ -281,7 +280,6 @@ impl Table {
             return 0;
         }
         let gone = |owner: &Owner, incarnation: u32| whose(&owner.client) && keep != Some(incarnation);
-        let before = self.held + self.shares;
         let waiting: Vec<u64> = self
             .waiting
             .iter()
@@ -291,10 +289,7 @@ impl Table {
         waiting.into_iter().for_each(|id| drop(self.take_waiting(id)));
         self.grants.retain(|_, grant| !gone(&grant.lock.owner, grant.lock.incarnation));
         let files: Vec<FileKey> = self.files.keys().copied().collect();
-        for file in files {
-            self.release_in(file, &gone);
-        }
-        before.saturating_sub(self.held + self.shares)
+        files.into_iter().map(|file| self.release_in(file, &gone)).sum()
     }
 
     pub(super) fn forget_volume(&mut self, volume: VolumeId) {
@@ -307,8 +302,8 @@ impl Table {
         self.grants.retain(|_, grant| grant.file.volume != volume);
     }
 
-    fn release_in(&mut self, file: FileKey, gone: &impl Fn(&Owner, u32) -> bool) {
-        let Some(state) = self.files.get_mut(&file) else { return };
+    fn release_in(&mut self, file: FileKey, gone: &impl Fn(&Owner, u32) -> bool) -> usize {
+        let Some(state) = self.files.get_mut(&file) else { return 0 };
         let mut freed = 0;
         for held in state.locks.all().iter().filter(|held| gone(&held.owner, held.incarnation)) {
             count_down(&mut self.clients, &held.owner.client);
@@ -329,6 +324,7 @@ impl Table {
         if self.files.get(&file).is_some_and(FileState::is_empty) {
             self.files.remove(&file);
         }
+        freed + unshared
     }
 
     /// The one who waited knows that it has the lock, or is beyond being asked.
@@ -475,7 +471,9 @@ impl Table {
 
 /// Whether `held` is all that `lock` asks for.
 fn covers(held: &Held, lock: &Held) -> bool {
-    held.exclusive == lock.exclusive && held.range.first <= lock.range.first && held.range.last >= lock.range.last
+    held.exclusive == lock.exclusive
+        && held.range.first <= lock.range.first
+        && held.range.last >= lock.range.last
 }
 
 fn room(

@@ -136,7 +136,9 @@ impl WatchedClients {
             return Ok(());
         }
         if self.len() >= WATCHED_MAX || client.name.len() > NAME_MAX {
-            return Err(failed(format!("there are {WATCHED_MAX} clients with locks, or its name is too long")));
+            return Err(failed(format!(
+                "there are {WATCHED_MAX} clients with locks, or its name is too long"
+            )));
         }
         if let Some(journal) = self.journal.get() {
             journal.add(client.clone()).await.map_err(failed)?;
@@ -160,11 +162,8 @@ impl WatchedClients {
         let gone: Vec<WatchedClient> = {
             let mut seen = self.seen.lock();
             for (client, at) in seen.iter_mut() {
-                let known = Client {
-                    protocol: Protocol::Nlm,
-                    address: client.client,
-                    name: client.name.clone(),
-                };
+                let known =
+                    Client { protocol: Protocol::Nlm, address: client.client, name: client.name.clone() };
                 if has_any(&known) || untold.contains(client) {
                     *at = Instant::now();
                 }

@@ -57,24 +57,15 @@ fn arguments() {
         state: 9,
     };
     check(lock, &[COOKIE, TRUE, FALSE, LOCK, TRUE, "00000009"]);
-    let cancel =
-        Nlm4CancArgs { cookie: cookie.clone(), block: false, exclusive: true, alock: alock.clone() };
+    let cancel = Nlm4CancArgs { cookie: cookie.clone(), block: false, exclusive: true, alock: alock.clone() };
     check(cancel, &[COOKIE, FALSE, TRUE, LOCK]);
     let test = Nlm4TestArgs { cookie: cookie.clone(), exclusive: true, alock: alock.clone() };
     check(test, &[COOKIE, TRUE, LOCK]);
     check(Nlm4UnlockArgs { cookie: cookie.clone(), alock }, &[COOKIE, LOCK]);
-    let share = Nlm4Share {
-        caller_name: name_of("abc"),
-        fh: netobj("hndl"),
-        oh: netobj("o"),
-        mode: 2,
-        access: 1,
-    };
+    let share =
+        Nlm4Share { caller_name: name_of("abc"), fh: netobj("hndl"), oh: netobj("o"), mode: 2, access: 1 };
     let of_lock = "00000003 61626300 00000004 686e646c 00000001 6f000000";
-    check(
-        Nlm4ShareArgs { cookie, share, reclaim: false },
-        &[COOKIE, of_lock, "00000002", "00000001", FALSE],
-    );
+    check(Nlm4ShareArgs { cookie, share, reclaim: false }, &[COOKIE, of_lock, "00000002", "00000001", FALSE]);
     check(Nlm4Notify { name: name_of("abc"), state: 5 }, &["00000003 61626300 00000005"]);
 }
 
@@ -88,10 +79,7 @@ fn results() {
         Nlm4TestRes { cookie: cookie.clone(), stat: Err(holder) },
         &[COOKIE, "00000001", TRUE, "00000007 00000001 6f000000 0000000000000003 0000000000000000"],
     );
-    check(
-        Nlm4ShareRes { cookie, stat: Nlm4Stat::Granted, sequence: 1 },
-        &[COOKIE, "00000000", "00000001"],
-    );
+    check(Nlm4ShareRes { cookie, stat: Nlm4Stat::Granted, sequence: 1 }, &[COOKIE, "00000000", "00000001"]);
 }
 
 #[test]

@@ -57,8 +57,7 @@ async fn a_client_that_does_not_want_the_lock_any_more_loses_it_to_the_next() {
     let file = fixture.handle("f");
     let (mut lockd_b, mut lockd_c) = (fixture.lockd(2, true).await, fixture.lockd(3, true).await);
     *lockd_b.answer.lock() = Nlm4Stat::Denied;
-    let (mut a, mut b, mut c) =
-        (fixture.client(1).await, fixture.client(2).await, fixture.client(3).await);
+    let (mut a, mut b, mut c) = (fixture.client(1).await, fixture.client(2).await, fixture.client(3).await);
     let mine = lock(&file, "a", 1, 0, 0);
     let (of_b, of_c) = (waits(lock(&file, "b", 2, 0, 0)), waits(lock(&file, "c", 3, 0, 0)));
     assert_eq!(a.lock(&mine).await, Nlm4Stat::Granted);

@@ -60,10 +60,7 @@ async fn what_can_not_be_locked() {
     let gone = FileId { ino: fsstore::InodeNum(999_999), ..fixture.file("f") };
     assert_eq!(status(&fixture.handle_of(gone), 0).await, Nlm4Stat::StaleFh);
     let long = Nlm4LockArgs {
-        alock: Nlm4Lock {
-            caller_name: HostName(vec![b'x'; 300].into()),
-            ..lock(&file, "a", 1, 0, 1).alock
-        },
+        alock: Nlm4Lock { caller_name: HostName(vec![b'x'; 300].into()), ..lock(&file, "a", 1, 0, 1).alock },
         ..lock(&file, "a", 1, 0, 1)
     };
     assert_eq!(a.lock(&long).await, Nlm4Stat::DeniedNoLocks);
@@ -206,10 +203,12 @@ async fn a_vserver_that_moved_has_every_lock_and_nobody_is_told_to_reclaim() {
         match lockd.hears().await {
             // The fixture's crash told of lost locks before they were brought back.
             Heard::Notify(..) => {}
-            Heard::Granted(args) => break assert_eq!(args.alock, Nlm4Lock {
-                caller_name: name_of("vs1"),
-                ..theirs.alock.clone()
-            }),
+            Heard::Granted(args) => {
+                break assert_eq!(
+                    args.alock,
+                    Nlm4Lock { caller_name: name_of("vs1"), ..theirs.alock.clone() }
+                );
+            }
             other => panic!("{other:?}"),
         }
     }

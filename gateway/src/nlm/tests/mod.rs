@@ -187,9 +187,8 @@ impl Client {
         let none = OpaqueAuth::NONE;
         let mut out = Encoder::default();
         Call { xid: self.xid, prog, vers, proc, cred: none.clone(), verf: none }.encode(&mut out);
-        let mut message = out.finish().into_bytes().to_vec();
-        message.extend_from_slice(&args);
-        let mut messages = vec![crate::xdr::Message { head: message.into(), tail: Bytes::new() }];
+        out.array(&args);
+        let mut messages = vec![out.finish()];
         write_records(&mut self.stream, &mut messages).await.unwrap();
         let mut records = RecordReader::new(&mut self.stream);
         let reply = tokio::time::timeout(PATIENCE, records.next()).await.unwrap().unwrap().unwrap();
