@@ -253,7 +253,8 @@ impl Cluster {
         let Some(served) = self.served(name) else { return Ok(()) };
         served.end_requests();
         served.lifs_down().await;
-        let drained = tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_ok();
+        let drained =
+            tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_ok();
         if !drained {
             tracing::warn!(vserver = name, "requests did not end in time");
         }
