@@ -80,6 +80,12 @@ pub struct NfsConfig {
     /// Seconds after which a connection is closed that says nothing before its first call, stops in the middle of one, or
     /// takes no reply.
     pub stall_timeout_s: u64,
+    /// Port of the lock manager (NLM) on new LIFs; 0: that of NFS. Clients find it by the portmapper.
+    pub nlm_port: u16,
+    /// Port of the status monitor (NSM) on new LIFs; 0: that of NFS. Clients find it by the portmapper.
+    pub nsm_port: u16,
+    /// Seconds after a start for which only clients that had locks may lock, where locks were lost.
+    pub grace_period_s: u64,
 }
 
 /// `[volumes]`
@@ -131,6 +137,9 @@ impl Default for NfsConfig {
             connections_max: 1024,
             client_connections_max: 256,
             stall_timeout_s: 60,
+            nlm_port: 0,
+            nsm_port: 0,
+            grace_period_s: 90,
         }
     }
 }
@@ -196,6 +205,9 @@ impl Config {
         }
         if !(5..=3600).contains(&self.nfs.stall_timeout_s) {
             return refuse("nfs.stall_timeout_s must be 5 to 3600".to_owned());
+        }
+        if !(1..=3600).contains(&self.nfs.grace_period_s) {
+            return refuse("nfs.grace_period_s must be 1 to 3600".to_owned());
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
@@ -264,6 +276,7 @@ mod tests {
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
         assert!(refused("[nfs]\nstall_timeout_s = 0\n").contains("5 to 3600"));
         assert!(refused("[nfs]\nclient_connections_max = 0\n").contains("at least 1"));
+        assert!(refused("[nfs]\ngrace_period_s = 0\n").contains("must be 1 to 3600"));
         assert!(refused("[volumes]\nmemory_mib = 1\n").contains("must be 16"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));

@@ -127,7 +127,13 @@ fn serve_nfs(config: &NfsConfig) -> ServeVserver {
         ..Limits::default()
     };
     Arc::new(move |endpoint, vserver, ports, cancel| {
-        let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
+        let ports = portmap::Ports {
+            nfs: ports.nfs,
+            mount: ports.mount,
+            portmap: ports.portmap,
+            nlm: ports.nlm_port(),
+            nsm: ports.nsm_port(),
+        };
         Box::pin(async move {
             match endpoint {
                 Endpoint::Tcp(listener) => {
@@ -196,7 +202,7 @@ mod tests {
         let socket = UdpSocket::bind("127.91.3.10:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
-        let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port() };
+        let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port(), ..LifPorts::default() };
         let cancel = CancellationToken::new();
         let serving = tokio::spawn(serve_nfs(&NfsConfig::default())(
             Endpoint::Udp(socket),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Replies sent in one go.
@@ -30,7 +29,8 @@ pub(super) struct Outlet<P> {
 }
 
 impl<P: Send + 'static> Outlet<P> {
-    /// Of the connection that `socket` is the one half of. A client that does not take a batch within `stall` is gone.
+    /// Of the connection that `socket` is the one half of. A client that takes nothing for `stall` is gone; a slow
+    /// one gets its time.
     pub(super) fn new(
         socket: OwnedWriteHalf,
         stall: Duration,
@@ -107,9 +107,8 @@ impl Sender {
         loop {
             let next = self.cancel.run_until_cancelled(batches.recv()).await;
             let Some(Some((mut batch, places))) = next else { return };
-            let deadline = Instant::now() + self.stall;
             while !batch.is_sent() {
-                let writable = tokio::time::timeout_at(deadline, self.socket.writable());
+                let writable = tokio::time::timeout(self.stall, self.socket.writable());
                 let sent = match self.cancel.run_until_cancelled(writable).await {
                     None => return,
                     Some(Ok(Ok(()))) => batch.try_send(|slices| self.socket.try_write_vectored(slices)),
