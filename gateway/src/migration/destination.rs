@@ -218,6 +218,7 @@ fn write_configuration(
         mounted: false,
         export_policies: crs.export_policies.clone(),
         qos: crs.qos,
+        extended_groups: crs.extended_groups,
     })
 }
 

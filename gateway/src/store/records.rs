@@ -116,6 +116,9 @@ pub struct VserverRecord {
     pub export_policies: BTreeMap<String, Vec<ExportRule>>,
     /// Limits.
     pub qos: QosRecord,
+    /// Calls run with the groups of the node's user database, and not with the up to 16 that they name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended_groups: bool,
 }
 
 impl Record for VserverRecord {
