@@ -1,10 +1,11 @@
 //! An NFS server in this process, with two volumes and nothing else of a node.
 
+use anyhow::Context;
 use fsstore::{FileDisk, FsError, Time, Tuning, Volume, VolumeSpec};
 use gateway::handle::{HandleKey, VolumeId};
 use gateway::portmap::Ports;
 use gateway::programs;
-use gateway::vserver::{ExportPolicies, ExportRule, MountedVolume, Namespace, Squash, Vserver};
+use gateway::vserver::{ExportPolicies, ExportRule, MountedVolume, Namespace, Squash, Vserver, parse_client};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -49,7 +50,7 @@ impl Server {
         let vserver = Vserver::new("test", Uuid::from_u128(7), HandleKey::from_bytes(KEY), *b"verifier");
         let mounts = vec![volume(dir, "root", "/", bytes)?, volume(dir, "data", "/data", bytes)?];
         vserver.set_namespace(Namespace::build(mounts, Time { secs: 1_000_001, nanos: 0 })?);
-        let client = "127.0.0.0/8".parse()?;
+        let client = parse_client("127.0.0.0/8").context("a network")?;
         let rule = ExportRule::new(client, true, Squash::None);
         vserver.set_exports(ExportPolicies::new(BTreeMap::from([("all".to_owned(), vec![rule])])));
         let listener = TcpListener::bind(address).await?;
