@@ -140,6 +140,19 @@ pub async fn write_records<W: AsyncWrite + Unpin>(
     stream: &mut W,
     messages: &mut Vec<Message>,
 ) -> io::Result<()> {
+    write_records_within(stream, messages, Duration::MAX).await
+}
+
+/// Like [`write_records`], but gives up if the stream takes nothing for so long. A slow one that goes on taking may
+/// take all the time that it needs.
+///
+/// # Errors
+/// The stream's; `TimedOut`.
+pub async fn write_records_within<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    messages: &mut Vec<Message>,
+    stall: Duration,
+) -> io::Result<()> {
     let marks: Vec<[u8; MARK_LEN]> = messages.iter().map(mark_of).collect();
     let mut slices = Vec::with_capacity(messages.len() * 4);
     for (mark, message) in marks.iter().zip(messages.iter()) {
@@ -154,7 +167,8 @@ pub async fn write_records<W: AsyncWrite + Unpin>(
     while !rest.is_empty() {
         // The kernel takes at most UIO_MAXIOV (1024) slices at a time.
         let batch = rest.len().min(1024);
-        let written = stream.write_vectored(&rest[..batch]).await?;
+        let writing = stream.write_vectored(&rest[..batch]);
+        let written = tokio::time::timeout(stall, writing).await.map_err(io::Error::from)??;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -241,6 +255,27 @@ mod tests {
         write_records(&mut stream, &mut messages).await.unwrap();
         assert!(messages.is_empty());
         assert_eq!(records(&stream).await.unwrap(), [&b"headtail5\0\0\0"[..], b"only"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_stream_gets_its_time_and_one_that_stops_does_not() {
+        let stall = Duration::from_secs(60);
+        let message = Message::from(Bytes::from(vec![7; 5000]));
+        let (mut near, mut far) = tokio::io::duplex(1000);
+        let reader = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while all.len() < 5004 {
+                tokio::time::sleep(stall - Duration::from_secs(1)).await;
+                let mut some = [0; 100];
+                let len = far.read(&mut some).await.unwrap();
+                all.extend_from_slice(&some[..len]);
+            }
+            far
+        });
+        write_records_within(&mut near, &mut vec![message.clone()], stall).await.unwrap();
+        let _far = reader.await.unwrap();
+        let stopped = write_records_within(&mut near, &mut vec![message], stall).await.unwrap_err();
+        assert_eq!(stopped.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

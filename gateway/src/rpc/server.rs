@@ -5,7 +5,7 @@
 use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
 use super::limits::{Clients, Limits, Seat};
-use super::record::{RecordReader, write_records};
+use super::record::{RecordReader, write_records_within};
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -29,6 +29,8 @@ const CALLS_KIB_MAX: u32 = 16 << 10;
 /// Replies sent in one go.
 const REPLY_BATCH_MAX: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Between two lines of log about connections that were refused.
+const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -112,6 +114,7 @@ pub async fn serve<S: Service>(
     cancel: CancellationToken,
 ) {
     let clients = Clients::new(limits);
+    let mut told = None;
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -130,7 +133,11 @@ pub async fn serve<S: Service>(
         let seat = match clients.sit(client) {
             Ok(seat) => Arc::new(seat),
             Err(full) => {
-                tracing::warn!(%client, ?full, "refused a connection: there are too many already");
+                // Whoever tries again and again is not to fill the log.
+                if told.is_none_or(|told: Instant| told.elapsed() > REFUSAL_WARN_INTERVAL) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%client, ?full, "refused a connection: there are too many already");
+                }
                 continue;
             }
         };
@@ -307,10 +314,10 @@ async fn send(
         let written = tokio::select! {
             biased;
             () = cancel.cancelled() => return,
-            written = tokio::time::timeout(stall, write_records(&mut writer, &mut messages)) => written,
+            written = write_records_within(&mut writer, &mut messages, stall) => written,
         };
         drop(places);
-        if !matches!(written, Ok(Ok(()))) {
+        if written.is_err() {
             gone.cancel();
             return;
         }
