@@ -71,6 +71,9 @@ pub struct NfsConfig {
     pub mount_port: u16,
     /// Port of the portmapper on new LIFs; 0: none. Ports below 1024 need privileges.
     pub portmap_port: u16,
+    /// Tell the rpcbind of this host where programs are, instead of a portmapper on each LIF. It knows one address of a
+    /// program: that of the LIF that was first.
+    pub register_rpcbind: bool,
     /// File with the netgroups of export rules, as netgroup(5) says; read again when it changes.
     pub netgroup_file: Option<PathBuf>,
     /// Most connections to one port of a LIF.
@@ -133,6 +136,7 @@ impl Default for NfsConfig {
             port: 2049,
             mount_port: 20_048,
             portmap_port: 111,
+            register_rpcbind: false,
             netgroup_file: None,
             connections_max: 1024,
             client_connections_max: 256,
@@ -196,6 +200,12 @@ impl Config {
         if self.nfs.port == 0 || self.nfs.mount_port == 0 {
             return refuse(
                 "nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned(),
+            );
+        }
+        if self.nfs.register_rpcbind && self.nfs.portmap_port != 0 {
+            return refuse(
+                "nfs.register_rpcbind wants nfs.portmap_port = 0: rpcbind has that port on every address"
+                    .to_owned(),
             );
         }
         if self.nfs.connections_max == 0 || self.nfs.client_connections_max == 0 {
@@ -274,6 +284,7 @@ mod tests {
         assert!(refused("[nfs]\nprot = 1\n").contains("unknown field `prot`"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:7680\"\n").contains("must be a loopback address"));
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
+        assert!(refused("[nfs]\nregister_rpcbind = true\n").contains("portmap_port = 0"));
         assert!(refused("[nfs]\nstall_timeout_s = 0\n").contains("5 to 3600"));
         assert!(refused("[nfs]\nclient_connections_max = 0\n").contains("at least 1"));
         assert!(refused("[nfs]\ngrace_period_s = 0\n").contains("must be 1 to 3600"));

@@ -7,9 +7,11 @@ use crate::config::{Config, NfsConfig};
 use crate::lif::Endpoint;
 use crate::migration::Host;
 use crate::rpc::limits::Limits;
+use crate::rpc::server::Transport;
 use crate::store::Store;
-use crate::{metrics, peers, portmap, programs};
+use crate::{metrics, peers, portmap, programs, rpcbind};
 use anyhow::Context;
+use futures_util::future::OptionFuture;
 use migrate::{Failpoints, Migrator, Ports};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -126,6 +128,7 @@ fn serve_nfs(config: &NfsConfig) -> ServeVserver {
         stall: Duration::from_secs(config.stall_timeout_s),
         ..Limits::default()
     };
+    let register = config.register_rpcbind;
     Arc::new(move |endpoint, vserver, ports, cancel| {
         let ports = portmap::Ports {
             nfs: ports.nfs,
@@ -135,18 +138,35 @@ fn serve_nfs(config: &NfsConfig) -> ServeVserver {
             nsm: ports.nsm_port(),
         };
         Box::pin(async move {
-            match endpoint {
-                Endpoint::Tcp(listener) => {
-                    programs::serve_within(listener, vserver, ports, limits, cancel).await;
-                }
-                Endpoint::Udp(socket) => {
-                    if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
-                        tracing::warn!(%error, "a UDP port is not served any more");
+            let registering = register.then(|| registration(&endpoint, ports, cancel.clone())).flatten();
+            let serving = async {
+                match endpoint {
+                    Endpoint::Tcp(listener) => {
+                        programs::serve_within(listener, vserver, ports, limits, cancel).await;
+                    }
+                    Endpoint::Udp(socket) => {
+                        if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
+                            tracing::warn!(%error, "a UDP port is not served any more");
+                        }
                     }
                 }
-            }
+            };
+            tokio::join!(serving, OptionFuture::from(registering));
         })
     })
+}
+
+/// Has rpcbind told of an endpoint as long as it is served; nothing where its address is not known.
+fn registration(
+    endpoint: &Endpoint,
+    ports: portmap::Ports,
+    cancel: CancellationToken,
+) -> Option<impl Future<Output = ()> + use<>> {
+    let (at, transport) = match endpoint {
+        Endpoint::Tcp(listener) => (listener.local_addr(), Transport::Tcp),
+        Endpoint::Udp(socket) => (socket.local_addr(), Transport::Udp),
+    };
+    Some(rpcbind::keep_registered(ports, at.ok()?, transport, cancel))
 }
 
 /// Tests make migrations fail at named places; nobody else sets this variable.

@@ -19,6 +19,7 @@ pub mod peers;
 pub mod portmap;
 pub mod programs;
 pub mod rpc;
+mod rpcbind;
 pub mod schedule;
 pub mod store;
 pub mod vserver;

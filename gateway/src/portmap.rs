@@ -61,6 +61,12 @@ impl Ports {
         services.filter(|service| service.port != 0)
     }
 
+    /// Programs and versions at this port.
+    pub(crate) fn at(&self, port: u16, transport: Transport) -> impl Iterator<Item = (u32, u32)> {
+        let here = move |it: &Service| (it.port, it.transport) == (port, transport);
+        self.services().filter(here).map(|service| (service.prog, service.vers))
+    }
+
     /// The port of a program, 0 if it is not here. For a version that is not here it is that of another one, as rpcbind
     /// does it: who calls there learns which versions there are.
     fn of_any(&self, prog: u32, vers: u32, transport: Transport) -> u16 {
@@ -225,7 +231,7 @@ fn protocol(transport: Transport) -> u32 {
 }
 
 /// RFC 5665 §4.2.
-fn netid(local: IpAddr, transport: Transport) -> &'static str {
+pub(crate) fn netid(local: IpAddr, transport: Transport) -> &'static str {
     match (transport, local.to_canonical().is_ipv4()) {
         (Transport::Tcp, true) => "tcp",
         (Transport::Tcp, false) => "tcp6",
@@ -235,7 +241,7 @@ fn netid(local: IpAddr, transport: Transport) -> &'static str {
 }
 
 /// RFC 5665 §5.2.3: the address, then the port's two bytes in decimal.
-fn universal_address(local: IpAddr, port: u16) -> String {
+pub(crate) fn universal_address(local: IpAddr, port: u16) -> String {
     format!("{}.{}.{}", local.to_canonical(), port >> 8, port & 0xff)
 }
 

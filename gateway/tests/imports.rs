@@ -25,7 +25,8 @@ const CONTROL: &[&str] = &[
     "store",
 ];
 /// What shapes bytes for clients.
-const WIRE: &[&str] = &["rpc", "xdr", "portmap", "programs", "client", "nfs3", "nfs4", "smb2", "nlm"];
+const WIRE: &[&str] =
+    &["rpc", "xdr", "portmap", "rpcbind", "programs", "client", "nfs3", "nfs4", "smb2", "nlm"];
 
 /// Rust files under `dir`, without tests, which may use whatever they test against.
 fn sources(dir: &Path) -> Vec<PathBuf> {

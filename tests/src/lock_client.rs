@@ -8,6 +8,7 @@ use gateway::nlm::types::{
 };
 use gateway::rpc::auth::OpaqueAuth;
 use gateway::rpc::call::{Call, Refusal, ReplyHeader, ReplyStatus, encode_success};
+use gateway::rpc::limits::Limits;
 use gateway::rpc::outgoing::PORTMAP_PORT;
 use gateway::rpc::record::{RecordReader, write_records};
 use gateway::rpc::server::{self, Outcome, Request, Service};
@@ -161,7 +162,7 @@ impl Lockd {
         let listener = TcpListener::bind((address, PORTMAP_PORT)).await?;
         let (heard, hearing) = unbounded_channel();
         let end = CancellationToken::new();
-        tokio::spawn(server::serve(listener, Arc::new(Programs(heard)), end.clone()));
+        tokio::spawn(server::serve(listener, Arc::new(Programs(heard)), Limits::default(), end.clone()));
         Ok(Lockd { heard: hearing, _end: end.drop_guard() })
     }
 

@@ -20,7 +20,9 @@ struct NewVserver {
 #[serde(deny_unknown_fields)]
 struct VserverPatch {
     /// `true`: serve it; `false`: stop it.
-    online: bool,
+    online: Option<bool>,
+    /// `true`: calls run with the groups of the node's user database; `false`: with the up to 16 that they name.
+    extended_groups: Option<bool>,
 }
 
 /// Limits and counters of a vserver.
@@ -107,7 +109,13 @@ async fn modify(
     Path(vserver): Path<String>,
     Body(patch): Body<VserverPatch>,
 ) -> Reply<VserverView> {
-    Ok(Body(state.cluster.set_vserver_online(&vserver, patch.online).await?))
+    if let Some(extended) = patch.extended_groups {
+        state.cluster.set_extended_groups(&vserver, extended).await?;
+    }
+    if let Some(online) = patch.online {
+        state.cluster.set_vserver_online(&vserver, online).await?;
+    }
+    Ok(Body(state.cluster.vserver(&vserver)?))
 }
 
 #[utoipa::path(delete, path = "/api/v1/vservers/{vserver}", params(("vserver" = String, Path)),

@@ -31,14 +31,19 @@ pub enum VserverCommand {
         /// Name
         name: String,
     },
-    /// Start or stop one
-    #[command(after_help = "Example:\n  ferry vserver modify vs1 --state offline")]
+    /// Start or stop one, or change how it looks up groups
+    #[command(
+        after_help = "Examples:\n  ferry vserver modify vs1 --state offline\n  ferry vserver modify vs1 --extended-groups on"
+    )]
     Modify {
         /// Name
         name: String,
         /// Whether clients are served
+        #[arg(long, value_enum, required_unless_present = "extended_groups")]
+        state: Option<State>,
+        /// Whether calls run with the groups of the node's user database, and not with the up to 16 that they name
         #[arg(long, value_enum)]
-        state: State,
+        extended_groups: Option<Switch>,
     },
     /// Delete one that has no volumes any more
     Delete {
@@ -56,6 +61,15 @@ pub enum State {
     Offline,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
 pub(super) fn run(command: VserverCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         VserverCommand::Create { name } => {
@@ -65,8 +79,14 @@ pub(super) fn run(command: VserverCommand, client: &Client, output: Output) -> a
         VserverCommand::Show { name } => {
             output.print(&client.get(&format!("/vservers/{}", segment(&name)))?, COLUMNS);
         }
-        VserverCommand::Modify { name, state } => {
-            let body = json!({ "online": state == State::Online });
+        VserverCommand::Modify { name, state, extended_groups } => {
+            let mut body = json!({});
+            if let Some(state) = state {
+                body["online"] = json!(state == State::Online);
+            }
+            if let Some(switch) = extended_groups {
+                body["extended_groups"] = json!(switch == Switch::On);
+            }
             output.print(&client.patch(&format!("/vservers/{}", segment(&name)), &body)?, COLUMNS);
         }
         VserverCommand::Delete { name } => {

@@ -1,4 +1,4 @@
-//! Export policies and QoS of vservers.
+//! Export policies, QoS and groups of vservers.
 
 use super::{Cluster, ClusterError, Result, blocking, check_name};
 use crate::store::{QosRecord, VolumeRecord, VserverRecord};
@@ -170,6 +170,18 @@ impl Cluster {
         .await
     }
 
+    /// Sets whether calls run with the groups of the node's user database.
+    ///
+    /// # Errors
+    /// An unknown vserver, or one that may not be changed now.
+    pub async fn set_extended_groups(self: &Arc<Self>, vserver: &str, extended: bool) -> Result<()> {
+        self.change_vserver(vserver, move |record| {
+            record.extended_groups = extended;
+            Ok(())
+        })
+        .await
+    }
+
     /// Changes the record of a vserver and puts what is in force in step with it.
     async fn change_vserver(
         self: &Arc<Self>,
@@ -192,6 +204,7 @@ impl Cluster {
         if let Some(served) = self.served(vserver) {
             self.apply_exports(&served, record.export_policies);
             served.set_operator_limits(&record.qos);
+            served.vserver.groups.enable(record.extended_groups);
         }
         Ok(())
     }

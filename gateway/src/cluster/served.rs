@@ -173,6 +173,7 @@ impl Cluster {
         served.vserver.set_namespace(Namespace::build(mounts, now())?);
         self.apply_exports(&served, record.export_policies);
         served.set_operator_limits(&record.qos);
+        served.vserver.groups.enable(record.extended_groups);
         self.import_open_state(&served.vserver)?;
         self.restore_locks(&served.vserver, record.nsm_state, locks)?;
         Ok(served)

@@ -29,6 +29,8 @@ pub struct VserverView {
     pub volumes: usize,
     /// LIFs.
     pub lifs: usize,
+    /// Calls run with the groups of the node's user database, and not with the up to 16 that they name.
+    pub extended_groups: bool,
     /// Volumes and LIFs that do not run, and why.
     pub faults: BTreeMap<String, String>,
 }
@@ -60,6 +62,7 @@ impl Cluster {
             export_policies: BTreeMap::from([(POLICY_DEFAULT.to_owned(), default_policy())]),
             qos: QosRecord::default(),
             nsm_state: 0,
+            extended_groups: false,
         };
         let this = Arc::clone(self);
         blocking(move || {
@@ -107,6 +110,7 @@ impl Cluster {
             state: record.ownership.state.name().to_owned(),
             epoch: record.ownership.epoch,
             peer,
+            extended_groups: record.extended_groups,
             volumes: self.store.list::<VolumeRecord>(&prefix)?.len(),
             lifs: self.store.list::<LifRecord>(&prefix)?.len(),
             faults,

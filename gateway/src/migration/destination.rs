@@ -220,6 +220,7 @@ fn write_configuration(
         export_policies: crs.export_policies.clone(),
         qos: crs.qos,
         nsm_state: open_state.map(|state| state.nsm_state).unwrap_or_default(),
+        extended_groups: crs.extended_groups,
     })
 }
 

@@ -37,6 +37,9 @@ pub struct Crs {
     pub export_policies: BTreeMap<String, Vec<ExportRule>>,
     /// The operator's limits.
     pub qos: QosRecord,
+    /// Calls run with the groups of the user database of where the vserver is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended_groups: bool,
     volumes: Vec<CrsVolume>,
     lifs: Vec<CrsLif>,
 }
@@ -95,6 +98,7 @@ impl Crs {
             handle_key: vserver.handle_key.clone(),
             export_policies: vserver.export_policies.clone(),
             qos: vserver.qos,
+            extended_groups: vserver.extended_groups,
             volumes: volumes.into_iter().map(volume).collect(),
             lifs: lifs.into_iter().map(lif).collect(),
         }
@@ -248,6 +252,7 @@ mod tests {
                 ..QosRecord::default()
             },
             nsm_state: 3,
+            extended_groups: true,
         }
     }
 

@@ -82,9 +82,9 @@ impl Running<'_> {
     async fn procedure<P: Handler>(&self) -> Outcome {
         let Running { vserver, request } = self;
         let xid = request.call.xid;
-        let credential = match Credential::of(&request.call.cred) {
+        let credential = match vserver.credential(request).await {
             Ok(credential) => credential,
-            Err(stat) => return Outcome::refused(xid, Refusal::Auth(stat)),
+            Err(outcome) => return outcome,
         };
         let mut input = Decoder::new(request.args.clone());
         let decoded = input.take::<P::Args>().and_then(|args| input.finish().map(|()| args));

@@ -5,7 +5,7 @@ use super::caller::handle;
 use super::dispatch::success;
 use super::status::NfsStat3;
 use super::types::NfsFh3;
-use crate::rpc::auth::{AUTH_NONE, AUTH_SYS, Credential};
+use crate::rpc::auth::{AUTH_NONE, AUTH_SYS};
 use crate::rpc::call::Refusal;
 use crate::rpc::server::{Outcome, Request};
 use crate::vserver::{Caller, Vserver};
@@ -123,9 +123,9 @@ impl Xdr for MountRes3 {
 /// Runs one call of MOUNT version 3.
 pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let xid = request.call.xid;
-    let credential = match Credential::of(&request.call.cred) {
+    let credential = match vserver.credential(&request).await {
         Ok(credential) => credential,
-        Err(stat) => return Outcome::refused(xid, Refusal::Auth(stat)),
+        Err(outcome) => return outcome,
     };
     let _pass = match vserver.pass(&request).await {
         Ok(pass) => pass,

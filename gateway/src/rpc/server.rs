@@ -17,7 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,6 +29,8 @@ const CALLS_MAX: usize = 128;
 /// KiB of one connection's calls and replies in that state.
 const CALLS_KIB_MAX: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Between two lines of log about connections that were refused.
+const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -112,6 +114,7 @@ pub async fn serve<S: Service>(
     cancel: CancellationToken,
 ) {
     let clients = Clients::new(limits);
+    let mut told = None;
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -130,7 +133,11 @@ pub async fn serve<S: Service>(
         let seat = match clients.sit(client) {
             Ok(seat) => Arc::new(seat),
             Err(full) => {
-                tracing::warn!(%client, ?full, "refused a connection: there are too many already");
+                // Whoever tries again and again is not to fill the log.
+                if told.is_none_or(|told: Instant| told.elapsed() > REFUSAL_WARN_INTERVAL) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%client, ?full, "refused a connection: there are too many already");
+                }
                 continue;
             }
         };

@@ -120,6 +120,9 @@ pub struct VserverRecord {
     /// locks were lost; 0 before its first.
     #[serde(default)]
     pub nsm_state: u32,
+    /// Calls run with the groups of the node's user database, and not with the up to 16 that they name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended_groups: bool,
 }
 
 impl Record for VserverRecord {

@@ -1,14 +1,31 @@
-//! What a call passes before it is run, whatever its protocol: the gate, and the reply cache where running it twice
+//! What a call passes before it is run, whatever its protocol: its credential, the gate, and the reply cache where running it twice
 //! would differ from running it once.
 
 use super::{GatePass, Vserver};
-use crate::rpc::call::Call;
+use crate::rpc::auth::{AUTH_SYS, Credential};
+use crate::rpc::call::{Call, Refusal};
 use crate::rpc::drc::{Admission, CallKey};
 use crate::rpc::server::{Outcome, Request};
 use crate::xdr::Message;
 use std::future::Future;
 
 impl Vserver {
+    /// Whom a call runs as before any squashing. To be called before the gate: it may wait for the user database.
+    ///
+    /// # Errors
+    /// What becomes of the call instead.
+    pub async fn credential(&self, request: &Request) -> Result<Credential, Outcome> {
+        let (xid, auth) = (request.call.xid, &request.call.cred);
+        let refused = |stat| Outcome::refused(xid, Refusal::Auth(stat));
+        let mut credential = Credential::of(auth).map_err(refused)?;
+        if auth.flavor == AUTH_SYS
+            && let Some(groups) = request.unless_gone(self.groups.of(credential.uid)).await?
+        {
+            credential.groups = groups.to_vec();
+        }
+        Ok(credential)
+    }
+
     /// Passes the gate. During a cutover this waits.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod caller;
 mod export_policies;
 mod exports;
 mod gate;
+mod groups;
 mod mounts;
 mod names;
 mod namespace;
@@ -20,6 +21,7 @@ pub use exports::{
     ANON_ID_DEFAULT, ClientMatch, ExportRule, POLICY_DEFAULT, RULES_MAX, Squash, parse_client,
 };
 pub use gate::{Gate, GateClosed, GatePass, PARK_LIMIT_DEFAULT};
+pub use groups::Groups;
 pub use mounts::Mounts;
 pub use names::{Host, Names, Netgroups};
 pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_path};
@@ -47,6 +49,8 @@ pub struct Vserver {
     pub qos: Qos,
     /// First answers to calls that must not be run twice; moves with the vserver.
     pub reply_cache: ReplyCache,
+    /// Groups of users, if calls are to run with those of the user database.
+    pub groups: Groups,
     /// What clients say that they have mounted.
     pub mounts: Mounts,
     /// Locks and share reservations of all protocols; move with the vserver.
@@ -72,6 +76,7 @@ impl Vserver {
             gate: Gate::new(),
             qos: Qos::new(),
             reply_cache: ReplyCache::default(),
+            groups: Groups::default(),
             mounts: Mounts::default(),
             locks: LockTable::default(),
             watched: WatchedClients::default(),

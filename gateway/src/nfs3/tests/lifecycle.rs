@@ -186,3 +186,30 @@ async fn throttled_writes_leave_reads_alone() {
     fixture.vserver.qos.set_write_limit(None);
     writing.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_a_limit_hold_up_neither_a_freeze_nor_other_clients() {
+    let (fixture, _served, client, root) = all().await;
+    let file = make(&client, &root, "a").await;
+    let limits = crate::vserver::Limits { client_bytes_per_s: Some(64 << 10), ..Default::default() };
+    fixture.vserver.qos.set_limits(&limits);
+    let writing = tokio::spawn({
+        let (client, file) = (client.clone(), file.clone());
+        async move { client.write(&file, 0, Bytes::from(vec![1; 1 << 20]), StableHow::Unstable).await }
+    });
+    let waits = async {
+        while fixture.vserver.qos.counters().ops < 3 || writing.is_finished() {
+            // A call of the same client that costs no bytes.
+            client.getattr(&file).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), fixture.vserver.gate.freeze()).await.unwrap();
+    fixture.vserver.gate.thaw();
+    let other = crate::vserver::Cost { read: 1 << 10, written: 0 };
+    let other = fixture.vserver.qos.admit("127.0.0.2".parse().unwrap(), other);
+    tokio::time::timeout(Duration::from_secs(5), other).await.unwrap();
+    assert!(!writing.is_finished());
+    fixture.vserver.qos.set_limits(&crate::vserver::Limits::default());
+    writing.await.unwrap().unwrap();
+}
