@@ -2,6 +2,7 @@
 //! again from time to time. What is found goes into the policies in force.
 
 use super::{Cluster, Served};
+use crate::store::{OwnershipState, VserverRecord};
 use crate::vserver::{ExportPolicies, ExportRule, Host, Names, Netgroups, hosts_named};
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, StreamExt};
@@ -185,10 +186,17 @@ impl Cluster {
         if let Some(netgroups) = &netgroups {
             names.netgroups.clone_from(netgroups);
         }
-        let needed: BTreeSet<String> = self
-            .all_served()
+        // Also those of a vserver that is arriving: its clients are not to wait for them when it comes up.
+        let needs =
+            |state: &OwnershipState| state.serves() || matches!(state, OwnershipState::Placeholder { .. });
+        let records = self.store.list::<VserverRecord>("").unwrap_or_else(|error| {
+            tracing::error!(%error, "names in export rules");
+            Vec::new()
+        });
+        let needed: BTreeSet<String> = records
             .iter()
-            .flat_map(|served| hosts_named(served.vserver.exports().rules().values().flatten(), &names))
+            .filter(|record| needs(&record.ownership.state))
+            .flat_map(|record| hosts_named(record.export_policies.values().flatten(), &names))
             .collect();
         let answers = self.names.ask(needed.clone()).await;
         if netgroups.is_some() || !answers.is_empty() {

@@ -35,6 +35,14 @@ async fn rules_are_edited_one_by_one_and_take_effect_at_once() {
 
     assert_eq!(node.ask("DELETE", &format!("{policy}/rules/3"), None).await.0, 200);
     assert_eq!(write("10.1.1.1"), Some(false));
+    let (status, _) = edit(json!({"index": 1, "rule": {"client": "localhost", "write": false}})).await;
+    assert_eq!(
+        (status, check("client=127.0.0.1").await["index"].clone()),
+        (200, json!(1)),
+        "its addresses are known"
+    );
+    assert_eq!(write("127.0.0.1"), Some(false));
+    assert_eq!(node.ask("DELETE", &format!("{policy}/rules/1"), None).await.0, 200);
     let (status, problem) = node.ask("DELETE", &format!("{policy}/rules/9"), None).await;
     assert_eq!((status, problem["detail"].as_str().unwrap().contains("the policy has 3")), (400, true));
     let (status, problem) = edit(json!({"rule": {"client": "10.0.0.0/40", "write": true}})).await;
