@@ -1,0 +1,7 @@
+# The file operations of an office day, from several processes.
+cd /mnt/a
+mkdir dbench
+dbench --directory=dbench --timelimit="$SECONDS_OF_LOAD" --skip-cleanup 4 >/tmp/dbench 2>&1 || { tail -30 /tmp/dbench; exit 1; }
+tail -1 /tmp/dbench
+! grep -i -E 'error|failed' /tmp/dbench
+rm -r dbench
