@@ -93,6 +93,11 @@ impl Guest {
         guest
     }
 
+    /// What is in this directory, the guest sees in `/lab`, and the other way round.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The end of what the guest's kernel said.
     fn console(&self) -> String {
         let console = std::fs::read(self.dir.join("console")).unwrap_or_default();

@@ -33,7 +33,9 @@ pub fn lab(name: &str, limit: Duration, packages: &[(&str, &str)], body: impl As
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let test = std::env::current_exe().expect("a test knows where it is");
-    let status = Command::new("unshare")
+    // `unshare` shrugs off a TERM; killed with this test, it takes its child with it.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
         .args([
             "--net",
             "--pid",
@@ -48,7 +50,7 @@ pub fn lab(name: &str, limit: Duration, packages: &[(&str, &str)], body: impl As
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(DIR, dir.path())
         .status()
-        .expect("unshare starts");
+        .expect("setpriv starts");
     let why =
         if status.code() == Some(124) || status.signal().is_some() { "took too long" } else { "failed" };
     assert!(status.success(), "{why} ({status})");

@@ -13,7 +13,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("timeout", "coreutils"),
-    ("pkill", "procps"),
+    ("setpriv", "util-linux"),
 ];
 
 /// Whether all is there. Says what is not.
