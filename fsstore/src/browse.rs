@@ -7,6 +7,7 @@ use crate::ids::{Cookie, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone, SeekWhat};
 use crate::read;
+use crate::rope::Rope;
 use crate::seek;
 use crate::snapdir::SNAPSHOT_DIR;
 use crate::volume::Volume;
@@ -82,12 +83,38 @@ impl Volume {
     /// # Errors
     /// [`FsError::IsDir`], [`FsError::Invalid`] for other than files, [`FsError::Access`], [`FsError::Stale`], and
     /// [`FsError::Corrupt`] for a block that is not what was written.
-    pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone> {
+    pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone<Bytes>> {
+        let ReadDone { data, eof, attr } = self.read_rope(cx, file, offset, len)?;
+        Ok(ReadDone { data: data.to_bytes(), eof, attr })
+    }
+
+    /// As [`Volume::read`], but what is in memory is not copied.
+    ///
+    /// # Errors
+    /// As those of [`Volume::read`].
+    pub fn read_rope(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<ReadDone<Rope>> {
         self.shared.view(file, |inode| {
             check_read(cx, inode)?;
             let data = read::read(inode, &self.shared.io, offset, len)?;
-            let eof = offset.saturating_add(data.len() as u64) >= inode.size;
-            Ok(ReadDone { data, eof, attr: inode.attr() })
+            Ok(ReadDone { eof: ends(inode, offset, &data), data, attr: inode.attr() })
+        })
+    }
+
+    /// As [`Volume::read_rope`], if all of the data is in memory; else `None`, without waiting for it.
+    ///
+    /// # Errors
+    /// As those of [`Volume::read`].
+    pub fn read_cached(
+        &self,
+        cx: &Context,
+        file: FileId,
+        offset: u64,
+        len: usize,
+    ) -> Result<Option<ReadDone<Rope>>> {
+        self.shared.view(file, |inode| {
+            check_read(cx, inode)?;
+            let cached = read::cached(inode, &self.shared.io, offset, len)?;
+            Ok(cached.map(|data| ReadDone { eof: ends(inode, offset, &data), data, attr: inode.attr() }))
         })
     }
 
@@ -113,7 +140,7 @@ impl Volume {
                 return Err(FsError::Invalid);
             }
             let len = usize::try_from(inode.size).unwrap_or(0);
-            Ok((read::read(inode, &self.shared.io, 0, len)?, inode.attr()))
+            Ok((read::read(inode, &self.shared.io, 0, len)?.to_bytes(), inode.attr()))
         })
     }
 
@@ -198,6 +225,10 @@ impl Volume {
         }
         self.shared.state.write().load(&self.shared.io, inode.parent).map(|parent| parent.id())
     }
+}
+
+fn ends(inode: &Inode, offset: u64, data: &Rope) -> bool {
+    offset.saturating_add(data.len() as u64) >= inode.size
 }
 
 /// Whether the caller may read what the file holds.

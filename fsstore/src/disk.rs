@@ -9,7 +9,7 @@ pub(crate) mod overlay;
 
 pub use device::NotBlank;
 pub use file::FileDisk;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 
 /// A disk that holds one volume. Calls may come from several threads at once.
 ///
@@ -18,6 +18,15 @@ use std::io::{self, IoSlice};
 pub trait Disk: Send + Sync {
     /// Fills `buf` from `offset`. Bytes never written read as anything, in a new file as zeros.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Fills all of `bufs`, whole blocks, one after the other, from `offset`.
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let mut at = offset;
+        for buf in bufs {
+            self.read_at(buf, at)?;
+            at += buf.len() as u64;
+        }
+        Ok(())
+    }
     /// Writes all of `bufs`, one after the other, from `offset`.
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Makes every write that returned before this call durable.

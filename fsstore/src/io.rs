@@ -8,7 +8,7 @@ use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, InodeNum, Vbn};
 use crate::layout::{BlockPtr, Page, checksum, zero_page};
 use crate::memory::{Memory, Space};
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,32 +65,43 @@ impl Io {
         self.memory.page(self.space, ptr)
     }
 
-    /// Reads neighbouring blocks of file data as [`Self::read_run`] does, and keeps them.
-    pub(crate) fn read_data(&self, start: Vbn, buf: &mut [u8], sums: &[u64], ino: InodeNum) -> Result<()> {
-        self.read_run(start, buf, sums, ino)?;
-        let (pages, _) = buf.as_chunks::<BLOCK_SIZE>();
+    /// Reads neighbouring blocks of file data and verifies each, and keeps them.
+    pub(crate) fn read_data(&self, start: Vbn, sums: &[u64], ino: InodeNum) -> Result<Vec<Arc<Page>>> {
+        self.check_run(start, sums.len(), ino)?;
+        let mut pages: Vec<Arc<Page>> = sums.iter().map(|_| Arc::new(zero_page())).collect();
+        let mut bufs: Vec<_> =
+            pages.iter_mut().map(|page| IoSliceMut::new(&mut Arc::make_mut(page)[..])).collect();
+        self.disk.read_vectored_at(&mut bufs, start.0 * BLOCK_SIZE_U64)?;
+        verify(start, pages.iter().map(|page| &page[..]), sums, ino)?;
         for (index, (page, sum)) in pages.iter().zip(sums).enumerate() {
             let ptr = BlockPtr { vbn: Vbn(start.0 + index as u64), sum: *sum };
-            self.memory.keep_page(self.space, ptr, Arc::new(*page));
+            self.memory.keep_page(self.space, ptr, page.clone());
         }
-        Ok(())
+        Ok(pages)
     }
 
     /// Reads `sums.len()` neighbouring blocks into `buf` and verifies each.
     pub(crate) fn read_run(&self, start: Vbn, buf: &mut [u8], sums: &[u64], ino: InodeNum) -> Result<()> {
-        let count = sums.len() as u64;
-        let blocks = self.blocks();
-        if start.0 >= blocks || count > blocks - start.0 {
-            return Err(FsError::Corrupt { ino, vbn: start });
-        }
+        self.check_run(start, sums.len(), ino)?;
         self.disk.read_at(buf, start.0 * BLOCK_SIZE_U64)?;
-        for (index, (block, sum)) in buf.chunks(BLOCK_SIZE).zip(sums).enumerate() {
-            if checksum(block) != *sum {
-                return Err(FsError::Corrupt { ino, vbn: Vbn(start.0 + index as u64) });
-            }
-        }
-        Ok(())
+        verify(start, buf.chunks(BLOCK_SIZE), sums, ino)
     }
+
+    /// A pointer past the end is damaged.
+    fn check_run(&self, start: Vbn, count: usize, ino: InodeNum) -> Result<()> {
+        let blocks = self.blocks();
+        let inside = start.0 < blocks && count as u64 <= blocks - start.0;
+        if inside { Ok(()) } else { Err(FsError::Corrupt { ino, vbn: start }) }
+    }
+}
+
+fn verify<'a>(start: Vbn, blocks: impl Iterator<Item = &'a [u8]>, sums: &[u64], ino: InodeNum) -> Result<()> {
+    for (index, (block, sum)) in blocks.zip(sums).enumerate() {
+        if checksum(block) != *sum {
+            return Err(FsError::Corrupt { ino, vbn: Vbn(start.0 + index as u64) });
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Io {

@@ -29,8 +29,8 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// An all-zero page on the heap.
-pub(crate) fn zero_page() -> Page {
+/// An all-zero page.
+pub(crate) const fn zero_page() -> Page {
     [0; BLOCK_SIZE]
 }
 

@@ -297,9 +297,9 @@ impl Access {
 
 /// What READ gave.
 #[derive(Clone, Debug)]
-pub struct ReadDone {
+pub struct ReadDone<D> {
     /// The bytes; fewer than asked for only at the end of the file.
-    pub data: Bytes,
+    pub data: D,
     /// Whether the file ends with them.
     pub eof: bool,
     /// The file's attributes.

@@ -1,51 +1,79 @@
-//! Reading file data into the buffer that goes to the client, from the cache or from the disk; every block that comes
-//! from there is verified.
+//! Finding the pages of file data, in the cache or on the disk; every block that comes from there is verified.
 
 use crate::error::{FsError, Result};
-use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, Vbn};
+use crate::ids::{BLOCK_SIZE_U64, Fbn, Vbn};
 use crate::inode::Inode;
 use crate::io::Io;
-use crate::layout::BlockPtr;
+use crate::layout::{BlockPtr, Page};
+use crate::rope::Rope;
 use crate::tree::Found;
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
-/// Whole blocks of a file, one after the other, as they are found. Nothing is written twice: a block goes to its place when it is there.
-struct Filler<'a> {
+/// Whole blocks of a file, one after the other, as they are found.
+struct Gatherer<'a> {
     inode: &'a Inode,
     io: &'a Io,
-    buf: BytesMut,
-    /// Neighbours on disk, to be read by one call and put behind what is in `buf`.
+    pages: Vec<Option<Arc<Page>>>,
+    /// Neighbours on disk, to be read by one call and put behind what is in `pages`.
     start: Vbn,
     sums: Vec<u64>,
+    /// Give up at a block that is not in memory.
+    cached_only: bool,
+    missed: bool,
 }
 
-impl Filler<'_> {
-    /// Blocks that are there or waited for.
-    fn filled(&self) -> u64 {
-        (self.buf.len() / BLOCK_SIZE + self.sums.len()) as u64
+impl<'a> Gatherer<'a> {
+    fn new(inode: &'a Inode, io: &'a Io, cached_only: bool) -> Self {
+        let (pages, sums) = (Vec::new(), Vec::new());
+        Gatherer { inode, io, pages, start: Vbn(0), sums, cached_only, missed: false }
+    }
+
+    fn gather(&mut self, offset: u64, len: usize) -> Result<Rope> {
+        let end = offset.saturating_add(len as u64).min(self.inode.size);
+        if offset >= end {
+            return Ok(Rope::default());
+        }
+        let first = offset / BLOCK_SIZE_U64;
+        let count = end.div_ceil(BLOCK_SIZE_U64) - first;
+        let blocks = usize::try_from(count).map_err(|_| FsError::Invalid)?;
+        self.pages.reserve_exact(blocks);
+        self.inode.tree.for_range(self.io, Fbn(first), count, &mut |fbn, found| {
+            self.skip(usize::try_from(fbn.0 - first).unwrap_or(blocks))?;
+            self.block(found)
+        })?;
+        self.skip(blocks)?;
+        self.read_run()?;
+        let skip = usize::try_from(offset - first * BLOCK_SIZE_U64).unwrap_or(0);
+        let want = usize::try_from(end - offset).unwrap_or(0);
+        Ok(Rope::new(std::mem::take(&mut self.pages), skip, want))
+    }
+
+    fn block(&mut self, found: Found) -> Result<()> {
+        match found {
+            Found::Page(page) => self.page(page),
+            Found::Disk(ptr) => match self.io.cached(ptr) {
+                Some(page) => self.page(page),
+                None if self.cached_only => {
+                    self.missed = true;
+                    Err(FsError::Invalid)
+                }
+                None => self.wait_for(ptr),
+            },
+        }
     }
 
     /// Holes up to block `until`.
-    fn skip(&mut self, until: u64) -> Result<()> {
-        let holes = until - self.filled();
-        if holes > 0 {
+    fn skip(&mut self, until: usize) -> Result<()> {
+        if until > self.pages.len() + self.sums.len() {
             self.read_run()?;
-            let bytes = usize::try_from(holes).map_err(|_| FsError::Invalid)? * BLOCK_SIZE;
-            self.buf.resize(self.buf.len() + bytes, 0);
+            self.pages.resize(until, None);
         }
         Ok(())
     }
 
-    fn block(&mut self, found: Found) -> Result<()> {
-        let page = match found {
-            Found::Page(page) => page,
-            Found::Disk(ptr) => match self.io.cached(ptr) {
-                Some(page) => page,
-                None => return self.wait_for(ptr),
-            },
-        };
+    fn page(&mut self, page: Arc<Page>) -> Result<()> {
         self.read_run()?;
-        self.buf.extend_from_slice(&page[..]);
+        self.pages.push(Some(page));
         Ok(())
     }
 
@@ -62,9 +90,8 @@ impl Filler<'_> {
 
     fn read_run(&mut self) -> Result<()> {
         if !self.sums.is_empty() {
-            let at = self.buf.len();
-            self.buf.resize(at + self.sums.len() * BLOCK_SIZE, 0);
-            self.io.read_data(self.start, &mut self.buf[at..], &self.sums, self.inode.ino)?;
+            let pages = self.io.read_data(self.start, &self.sums, self.inode.ino)?;
+            self.pages.extend(pages.into_iter().map(Some));
             self.sums.clear();
         }
         Ok(())
@@ -72,23 +99,15 @@ impl Filler<'_> {
 }
 
 /// Up to `len` bytes at `offset`; fewer only at the end of the file.
-pub(crate) fn read(inode: &Inode, io: &Io, offset: u64, len: usize) -> Result<Bytes> {
-    let end = offset.saturating_add(len as u64).min(inode.size);
-    if offset >= end {
-        return Ok(Bytes::new());
+pub(crate) fn read(inode: &Inode, io: &Io, offset: u64, len: usize) -> Result<Rope> {
+    Gatherer::new(inode, io, false).gather(offset, len)
+}
+
+/// The same if all of it is in memory.
+pub(crate) fn cached(inode: &Inode, io: &Io, offset: u64, len: usize) -> Result<Option<Rope>> {
+    let mut gatherer = Gatherer::new(inode, io, true);
+    match gatherer.gather(offset, len) {
+        Err(_) if gatherer.missed => Ok(None),
+        outcome => outcome.map(Some),
     }
-    let first = offset / BLOCK_SIZE_U64;
-    let blocks = end.div_ceil(BLOCK_SIZE_U64) - first;
-    let bytes = usize::try_from(blocks).map_err(|_| FsError::Invalid)? * BLOCK_SIZE;
-    let buf = BytesMut::with_capacity(bytes);
-    let mut filler = Filler { inode, io, buf, start: Vbn(0), sums: Vec::new() };
-    inode.tree.for_range(io, Fbn(first), blocks, &mut |fbn, found| {
-        filler.skip(fbn.0 - first)?;
-        filler.block(found)
-    })?;
-    filler.skip(blocks)?;
-    filler.read_run()?;
-    let skip = usize::try_from(offset - first * BLOCK_SIZE_U64).unwrap_or(0);
-    let want = usize::try_from(end - offset).unwrap_or(0);
-    Ok(filler.buf.freeze().slice(skip..skip + want))
 }

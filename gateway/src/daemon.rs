@@ -4,6 +4,7 @@
 use crate::admin::{self, AdminState, AdminToken};
 use crate::cluster::{Cluster, ServeVserver, run_checkpoints};
 use crate::config::Config;
+use crate::lif::Endpoint;
 use crate::migration::Host;
 use crate::store::Store;
 use crate::{metrics, peers, portmap, programs};
@@ -14,14 +15,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long open admin requests may take when the node stops.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two attempts to get a LIF's UDP port.
-const DATAGRAM_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -117,41 +116,21 @@ impl Node {
     }
 }
 
-/// What answers on a vserver's listeners.
+/// What answers on a vserver's endpoints.
 fn serve_nfs() -> ServeVserver {
-    Arc::new(|listener, vserver, ports, cancel| {
+    Arc::new(|endpoint, vserver, ports, cancel| {
         let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
-        let address = listener.local_addr().ok().filter(|address| address.port() == ports.portmap);
-        let serving = programs::serve(listener, vserver, ports, cancel.clone());
         Box::pin(async move {
-            match address {
-                Some(address) => drop(tokio::join!(serving, answer_datagrams(address, ports, cancel))),
-                None => serving.await,
+            match endpoint {
+                Endpoint::Tcp(listener) => programs::serve(listener, vserver, ports, cancel).await,
+                Endpoint::Udp(socket) => {
+                    if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
+                        tracing::warn!(%error, "a UDP port is not served any more");
+                    }
+                }
             }
         })
     })
-}
-
-/// Portmap over UDP beside the listener at `address`. Another program may hold just that UDP port, be it for a
-/// moment; clients that ask over TCP must not suffer from it, so the LIF is up without and this tries again.
-async fn answer_datagrams(address: SocketAddr, ports: portmap::Ports, cancel: CancellationToken) {
-    let bind = async {
-        let mut told = false;
-        loop {
-            match UdpSocket::bind(address).await {
-                Ok(socket) => return socket,
-                Err(error) if !std::mem::replace(&mut told, true) => {
-                    tracing::warn!(%address, %error, "no portmap over UDP for now");
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(DATAGRAM_PAUSE).await;
-        }
-    };
-    let Some(socket) = cancel.run_until_cancelled(bind).await else { return };
-    if let Err(error) = portmap::serve_udp(socket, ports, cancel.clone()).await {
-        tracing::warn!(%address, %error, "portmap over UDP ended");
-    }
 }
 
 /// Tests make migrations fail at named places; nobody else sets this variable.
@@ -200,38 +179,33 @@ mod tests {
     use crate::handle::HandleKey;
     use crate::store::LifPorts;
     use crate::vserver::Vserver;
-
-    /// PMAPPROC_GETPORT for NFS version 3 over TCP, with AUTH_NONE.
-    const GETPORT: [u32; 14] = [7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0];
+    use tokio::net::UdpSocket;
 
     #[tokio::test]
-    async fn a_lif_answers_portmap_over_udp_once_the_port_is_free() {
-        let listener = TcpListener::bind("127.91.3.9:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let taken = UdpSocket::bind(address).await.unwrap();
+    async fn portmap_and_mount_answer_datagrams_and_nfs_does_not() {
+        let socket = UdpSocket::bind("127.91.3.10:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
         let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
         let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port() };
         let cancel = CancellationToken::new();
-        let serving = tokio::spawn(serve_nfs()(listener, vserver, ports, cancel.clone()));
-        // TCP does not wait for UDP.
-        tokio::net::TcpStream::connect(address).await.unwrap();
-        drop(taken);
-        let client = UdpSocket::bind("127.91.3.9:0").await.unwrap();
-        let question: Vec<u8> = GETPORT.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let mut answer = [0; 64];
-        let asking = async {
-            loop {
-                client.send_to(&question, address).await.unwrap();
-                let patience = Duration::from_millis(100);
-                if let Ok(Ok(len)) = tokio::time::timeout(patience, client.recv(&mut answer)).await {
-                    return len;
-                }
-            }
+        let serving = tokio::spawn(serve_nfs()(Endpoint::Udp(socket), vserver, ports, cancel.clone()));
+        let client = UdpSocket::bind("127.91.3.10:0").await.unwrap();
+        client.connect(address).await.unwrap();
+        let ask = async |program: u32, version: u32, procedure: u32, args: &[u32]| {
+            let header = [7, 0, 2, program, version, procedure, 0, 0, 0, 0];
+            let question: Vec<u8> = header.iter().chain(args).flat_map(|word| word.to_be_bytes()).collect();
+            client.send(&question).await.unwrap();
+            let mut answer = [0; 256];
+            let patience = Duration::from_secs(10);
+            let len = tokio::time::timeout(patience, client.recv(&mut answer)).await.unwrap().unwrap();
+            answer[20..len].to_vec()
         };
-        let len = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap();
-        assert_eq!(answer[..len].last_chunk(), Some(&2049_u32.to_be_bytes()));
+        // After the verifier: accept_stat and the results. PMAPPROC_GETPORT of MOUNT 3 over UDP, MOUNTPROC3_NULL.
+        let mount_port = 20_048_u32.to_be_bytes();
+        assert_eq!(ask(100_000, 2, 3, &[100_005, 3, 17, 0]).await, [&[0; 4][..], &mount_port].concat());
+        assert_eq!(ask(100_005, 3, 0, &[]).await, [0; 4]);
+        assert_eq!(ask(100_003, 3, 0, &[]).await, [0, 0, 0, 1], "PROG_UNAVAIL");
         cancel.cancel();
         serving.await.unwrap();
-        UdpSocket::bind(address).await.unwrap();
     }
 }

@@ -1,26 +1,19 @@
 //! Portmap version 2 (RFC 1833 §3) and rpcbind versions 3 and 4 (RFC 1833 §2): where a vserver's programs are.
-//! Answers questions only; nobody can register anything.
+//! Answers questions only, over TCP and UDP alike; nobody can register anything.
 
-use crate::rpc::auth::AuthStat;
-use crate::rpc::call::{Call, CallError, Refusal, encode_refusal, encode_success};
+use crate::rpc::call::{Call, Refusal, encode_refusal, encode_success};
+use crate::rpc::server::Transport;
 use crate::xdr::{Decoder, Encoder, Result, Xdr, XdrError};
 use bytes::Bytes;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use tokio::net::UdpSocket;
-use tokio_util::sync::CancellationToken;
+use std::net::IpAddr;
 
 /// The portmap program, which is also rpcbind.
 pub const PORTMAP_PROGRAM: u32 = 100_000;
 
-const NFS: (u32, u32) = (100_003, 3);
-const MOUNT: (u32, u32) = (100_005, 3);
-const PORTMAP: (u32, u32) = (PORTMAP_PROGRAM, 2);
-const IPPROTO_TCP: u32 = 6;
+const NFS_PROGRAM: u32 = 100_003;
+const MOUNT_PROGRAM: u32 = 100_005;
 /// Longest string of an rpcbind argument.
 const STRING_MAX: usize = 255;
-/// Largest datagram that can be a question.
-const DATAGRAM_MAX: usize = 1024;
 
 /// The ports that a vserver's programs are on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,14 +26,37 @@ pub struct Ports {
     pub portmap: u16,
 }
 
+/// One version of a program that is here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Service {
+    prog: u32,
+    vers: u32,
+    transport: Transport,
+    port: u16,
+}
+
 impl Ports {
-    fn table(&self) -> [((u32, u32), u16); 3] {
-        [(PORTMAP, self.portmap), (NFS, self.nfs), (MOUNT, self.mount)]
+    /// Everything that a vserver's clients may call.
+    fn services(&self) -> impl Iterator<Item = Service> {
+        use Transport::{Tcp, Udp};
+        const BOTH: &[Transport] = &[Tcp, Udp];
+        let programs: [(u32, &[u32], &[Transport], u16); 3] = [
+            (PORTMAP_PROGRAM, &[2, 3, 4], BOTH, self.portmap),
+            (NFS_PROGRAM, &[3], &[Tcp], self.nfs),
+            (MOUNT_PROGRAM, &[3], BOTH, self.mount),
+        ];
+        let services = programs.into_iter().flat_map(|(prog, versions, transports, port)| {
+            versions.iter().flat_map(move |&vers| {
+                transports.iter().map(move |&transport| Service { prog, vers, transport, port })
+            })
+        });
+        services.filter(|service| service.port != 0)
     }
 
-    /// The TCP port of a program, 0 if it is not here.
-    fn of(&self, program: u32, version: u32) -> u16 {
-        self.table().iter().find(|(known, _)| *known == (program, version)).map_or(0, |(_, port)| *port)
+    /// The port of a program, 0 if it is not here.
+    fn of(&self, prog: u32, vers: u32, transport: Transport) -> u16 {
+        let here = |it: &Service| (it.prog, it.vers, it.transport) == (prog, vers, transport);
+        self.services().find(here).map_or(0, |service| service.port)
     }
 }
 
@@ -79,15 +95,15 @@ impl Rpcb {
     }
 }
 
-/// Answers one call to the portmap program that came in at `local`: the whole reply message.
-pub fn answer(call: &Call, args: Bytes, ports: &Ports, local: IpAddr) -> Encoder {
+/// Answers one call to the portmap program that came in at this address, in this way: the whole reply message.
+pub fn answer(call: &Call, args: Bytes, ports: &Ports, route: (IpAddr, Transport)) -> Encoder {
     let mut out = Encoder::with_capacity(128);
     encode_success(&mut out, call.xid);
     let mut input = Decoder::new(args);
     let refused = match (call.vers, call.proc) {
         (2..=4, 0) => Ok(()),
         (2, _) => answer_v2(call.proc, &mut input, ports, &mut out),
-        (3 | 4, _) => answer_rpcbind(call.proc, &mut input, ports, local, &mut out),
+        (3 | 4, _) => answer_rpcbind(call.proc, &mut input, ports, route, &mut out),
         _ => Err(Refusal::ProgMismatch { low: 2, high: 4 }),
     };
     match refused {
@@ -111,14 +127,16 @@ fn answer_v2(
         // PMAPPROC_GETPORT.
         3 => {
             let asked: Mapping = input.take()?;
-            let port = if asked.prot == IPPROTO_TCP { ports.of(asked.prog, asked.vers) } else { 0 };
+            let transport =
+                [Transport::Tcp, Transport::Udp].into_iter().find(|it| protocol(*it) == asked.prot);
+            let port = transport.map_or(0, |transport| ports.of(asked.prog, asked.vers, transport));
             out.u32(u32::from(port));
         }
         // PMAPPROC_DUMP.
         4 => {
-            for ((prog, vers), port) in ports.table() {
+            for Service { prog, vers, transport, port } in ports.services() {
                 out.bool(true);
-                out.put(&Mapping { prog, vers, prot: IPPROTO_TCP, port: u32::from(port) });
+                out.put(&Mapping { prog, vers, prot: protocol(transport), port: u32::from(port) });
             }
             out.bool(false);
         }
@@ -131,7 +149,7 @@ fn answer_rpcbind(
     procedure: u32,
     input: &mut Decoder,
     ports: &Ports,
-    local: IpAddr,
+    (local, transport): (IpAddr, Transport),
     out: &mut Encoder,
 ) -> std::result::Result<(), Refusal> {
     match procedure {
@@ -143,17 +161,24 @@ fn answer_rpcbind(
         // RPCBPROC_GETADDR, and version 4's RPCBPROC_GETVERSADDR.
         3 | 9 => {
             let asked = Rpcb::decode(input)?;
-            let port = if asked.netid == netid(local) { ports.of(asked.prog, asked.vers) } else { 0 };
+            let transport = match &asked.netid[..] {
+                // RFC 1833 §2.2.1: what the client uses to ask. Whoever names another wants to know of that one.
+                b"" => Some(transport),
+                asked => [Transport::Tcp, Transport::Udp]
+                    .into_iter()
+                    .find(|it| asked == netid(local, *it).as_bytes()),
+            };
+            let port = transport.map_or(0, |transport| ports.of(asked.prog, asked.vers, transport));
             let address = if port == 0 { String::new() } else { universal_address(local, port) };
             out.opaque(address.as_bytes());
         }
         // RPCBPROC_DUMP.
         4 => {
-            for ((prog, vers), port) in ports.table() {
+            for Service { prog, vers, transport, port } in ports.services() {
                 out.bool(true);
                 out.u32(prog);
                 out.u32(vers);
-                out.opaque(netid(local).as_bytes());
+                out.opaque(netid(local, transport).as_bytes());
                 out.opaque(universal_address(local, port).as_bytes());
                 out.opaque(b"superuser");
             }
@@ -170,48 +195,27 @@ impl From<XdrError> for Refusal {
     }
 }
 
-fn netid(local: IpAddr) -> &'static str {
-    if local.to_canonical().is_ipv4() { "tcp" } else { "tcp6" }
+/// `IPPROTO_TCP` or `IPPROTO_UDP`.
+fn protocol(transport: Transport) -> u32 {
+    match transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
+    }
+}
+
+/// RFC 5665 §4.2.
+fn netid(local: IpAddr, transport: Transport) -> &'static str {
+    match (transport, local.to_canonical().is_ipv4()) {
+        (Transport::Tcp, true) => "tcp",
+        (Transport::Tcp, false) => "tcp6",
+        (Transport::Udp, true) => "udp",
+        (Transport::Udp, false) => "udp6",
+    }
 }
 
 /// RFC 5665 §5.2.3: the address, then the port's two bytes in decimal.
 fn universal_address(local: IpAddr, port: u16) -> String {
     format!("{}.{}.{}", local.to_canonical(), port >> 8, port & 0xff)
-}
-
-/// Answers portmap questions that come as datagrams, until `cancel`.
-///
-/// # Errors
-/// The socket's, where it can't be used at all.
-pub async fn serve_udp(socket: UdpSocket, ports: Ports, cancel: CancellationToken) -> io::Result<()> {
-    let local = socket.local_addr()?.ip();
-    let mut datagram = vec![0; DATAGRAM_MAX];
-    loop {
-        let received = tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
-            received = socket.recv_from(&mut datagram) => received,
-        };
-        // An ICMP error of an earlier answer shows up here; it says nothing about the next question.
-        let Ok((len, client)) = received else { continue };
-        if let Some(reply) = answer_datagram(&datagram[..len], &ports, local, client) {
-            let _ = socket.send_to(&reply, client).await;
-        }
-    }
-}
-
-fn answer_datagram(datagram: &[u8], ports: &Ports, local: IpAddr, client: SocketAddr) -> Option<Bytes> {
-    let mut input = Decoder::new(Bytes::copy_from_slice(datagram));
-    let out = match Call::decode(&mut input) {
-        Ok(call) if call.prog == PORTMAP_PROGRAM => answer(&call, input.rest().clone(), ports, local),
-        Ok(call) => refusal(call.xid, Refusal::ProgUnavail),
-        Err(CallError::NotACall) => {
-            tracing::debug!(%client, "a datagram that is no RPC call");
-            return None;
-        }
-        Err(CallError::RpcVersion { xid }) => refusal(xid, Refusal::RpcMismatch),
-        Err(CallError::BadCredential { xid }) => refusal(xid, Refusal::Auth(AuthStat::BadCred)),
-    };
-    Some(out.finish().into_bytes())
 }
 
 fn refusal(xid: u32, refusal: Refusal) -> Encoder {
@@ -229,10 +233,14 @@ mod tests {
     const HEADER_LEN: usize = 24;
 
     fn ask(vers: u32, proc: u32, args: &[u8]) -> Vec<u8> {
+        ask_at("127.0.0.9", Transport::Tcp, vers, proc, args)
+    }
+
+    fn ask_at(local: &str, transport: Transport, vers: u32, proc: u32, args: &[u8]) -> Vec<u8> {
         let none = OpaqueAuth::NONE;
         let call = Call { xid: 1, prog: PORTMAP_PROGRAM, vers, proc, cred: none.clone(), verf: none };
-        let reply = answer(&call, Bytes::copy_from_slice(args), &PORTS, "127.0.0.9".parse().unwrap());
-        reply.finish().into_bytes().to_vec()
+        let args = Bytes::copy_from_slice(args);
+        answer(&call, args, &PORTS, (local.parse().unwrap(), transport)).finish().into_bytes().to_vec()
     }
 
     fn words(words: &[u32]) -> Vec<u8> {
@@ -242,16 +250,42 @@ mod tests {
     #[test]
     fn getport() {
         // RFC 1833 §3.2: prog, vers, prot, port -> port.
-        assert_eq!(ask(2, 3, &words(&[100_003, 3, 6, 0]))[HEADER_LEN..], words(&[2049]));
-        assert_eq!(ask(2, 3, &words(&[100_005, 3, 6, 0]))[HEADER_LEN..], words(&[20048]));
-        assert_eq!(ask(2, 3, &words(&[100_003, 3, 17, 0]))[HEADER_LEN..], words(&[0]));
-        assert_eq!(ask(2, 3, &words(&[100_003, 4, 6, 0]))[HEADER_LEN..], words(&[0]));
+        let port = |prog, vers, prot| ask(2, 3, &words(&[prog, vers, prot, 0]))[HEADER_LEN..].to_vec();
+        assert_eq!(port(100_003, 3, 6), words(&[2049]));
+        assert_eq!(port(100_005, 3, 6), words(&[20048]));
+        assert_eq!(port(100_005, 3, 17), words(&[20048]));
+        assert_eq!(port(100_003, 3, 17), words(&[0]), "NFS is not served over UDP");
+        assert_eq!(port(100_003, 4, 6), words(&[0]));
+        assert_eq!(port(100_003, 3, 132), words(&[0]));
     }
 
     #[test]
     fn dump() {
-        let expected = words(&[1, 100_000, 2, 6, 111, 1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 0]);
-        assert_eq!(ask(2, 4, &[])[HEADER_LEN..], expected);
+        let mut expected = Vec::new();
+        for vers in [2, 3, 4] {
+            expected.extend([1, 100_000, vers, 6, 111, 1, 100_000, vers, 17, 111]);
+        }
+        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048, 0]);
+        assert_eq!(ask(2, 4, &[])[HEADER_LEN..], words(&expected));
+        let longest = ask_at("fd00:1111:2222:3333:4444:5555:6666:7777", Transport::Udp, 4, 4, &[]);
+        assert!(longest.len() <= crate::rpc::udp::REPLY_LEN_MAX);
+    }
+
+    #[test]
+    fn a_program_without_a_port_is_not_here() {
+        let ports = Ports { portmap: 0, ..PORTS };
+        assert!(ports.services().all(|service| service.prog != PORTMAP_PROGRAM));
+    }
+
+    /// The address that RPCBPROC_GETADDR gives for MOUNT.
+    fn address(local: &str, transport: Transport, netid: &str) -> String {
+        let mut args = Encoder::default();
+        args.u32(100_005);
+        args.u32(3);
+        [netid, "", ""].iter().for_each(|text| args.opaque(text.as_bytes()));
+        let reply = ask_at(local, transport, 4, 3, &args.finish().into_bytes());
+        let mut reply = Decoder::new(Bytes::copy_from_slice(&reply[HEADER_LEN..]));
+        String::from_utf8(reply.opaque(STRING_MAX).unwrap().to_vec()).unwrap()
     }
 
     #[test]
@@ -261,24 +295,13 @@ mod tests {
         let expected = b"\0\0\0\x0d127.0.0.9.8.1\0\0\0";
         assert_eq!(&ask(3, 3, &args)[HEADER_LEN..], expected);
         assert_eq!(&ask(4, 3, &args)[HEADER_LEN..], expected);
-    }
-
-    #[tokio::test]
-    async fn datagrams_are_answered() {
-        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = server.local_addr().unwrap();
-        let cancel = CancellationToken::new();
-        let serving = tokio::spawn(serve_udp(server, PORTS, cancel.clone()));
-        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut answer = [0; 64];
-        // No call at all: silence; the next question is answered.
-        client.send_to(b"?", address).await.unwrap();
-        let question = words(&[7, 0, 2, PORTMAP_PROGRAM, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0]);
-        client.send_to(&question, address).await.unwrap();
-        let len = client.recv(&mut answer).await.unwrap();
-        assert_eq!(answer[..len], words(&[7, 1, 0, 0, 0, 0, 2049]));
-        cancel.cancel();
-        serving.await.unwrap().unwrap();
+        for asked_over in [Transport::Tcp, Transport::Udp] {
+            assert_eq!(address("127.0.0.9", asked_over, "udp"), "127.0.0.9.78.80");
+            assert_eq!(address("127.0.0.9", asked_over, ""), "127.0.0.9.78.80");
+            assert_eq!(address("127.0.0.9", asked_over, "udp6"), "");
+            assert_eq!(address("::1", asked_over, "udp6"), "::1.78.80");
+            assert_eq!(address("::1", asked_over, "tcp6"), "::1.78.80");
+        }
     }
 
     #[test]

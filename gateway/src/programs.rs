@@ -6,14 +6,15 @@ use crate::nfs3::mount::{self, MOUNT_PROGRAM, MOUNT_V3};
 use crate::nfs3::types::{NFS_PROGRAM, NFS_V3};
 use crate::portmap::{self, PORTMAP_PROGRAM, Ports};
 use crate::rpc::call::{Call, Refusal};
-use crate::rpc::server::{self, Outcome, Request, Service};
+use crate::rpc::server::{self, Outcome, Request, Service, Transport};
+use crate::rpc::udp;
 use crate::vserver::Vserver;
 use bytes::Bytes;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-/// What answers on every listener of a vserver: any program on any port.
+/// What answers on every endpoint of a vserver: any program on any port.
 pub(crate) struct Programs {
     pub(crate) vserver: Arc<Vserver>,
     pub(crate) ports: Ports,
@@ -25,6 +26,20 @@ pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ports: Ports, c
     server::serve(listener, Arc::new(Programs { vserver, ports }), cancel).await;
 }
 
+/// Answers the calls that come to `socket`, until `cancel`; returns when none runs any more. NFS itself is not served
+/// over UDP.
+///
+/// # Errors
+/// Where the socket has no address.
+pub async fn serve_datagrams(
+    socket: UdpSocket,
+    vserver: Arc<Vserver>,
+    ports: Ports,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
+    udp::serve(socket, Arc::new(Programs { vserver, ports }), cancel).await
+}
+
 impl Service for Programs {
     fn reply_len_max(&self, call: &Call, args: &Bytes) -> usize {
         if call.prog == NFS_PROGRAM { nfs3::reply_len_max(call, args) } else { 0 }
@@ -33,12 +48,12 @@ impl Service for Programs {
     async fn run(&self, request: Request) -> Outcome {
         let call = &request.call;
         let refusal = match (call.prog, call.vers) {
+            (NFS_PROGRAM, _) if request.transport == Transport::Udp => Refusal::ProgUnavail,
             (NFS_PROGRAM, NFS_V3) => return nfs3::run(&self.vserver, request).await,
             (MOUNT_PROGRAM, MOUNT_V3) => return mount::run(&self.vserver, request).await,
             (PORTMAP_PROGRAM, _) => {
-                return Outcome::Reply(
-                    portmap::answer(call, request.args, &self.ports, request.local).finish(),
-                );
+                let route = (request.local, request.transport);
+                return Outcome::Reply(portmap::answer(call, request.args, &self.ports, route).finish());
             }
             (NFS_PROGRAM, _) => Refusal::ProgMismatch { low: NFS_V3, high: NFS_V3 },
             (MOUNT_PROGRAM, _) => Refusal::ProgMismatch { low: MOUNT_V3, high: MOUNT_V3 },

@@ -3,6 +3,7 @@
 //! Must not know any protocol's types.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use fsstore::Rope;
 
 /// Why bytes are not the XDR that was expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -258,17 +259,63 @@ impl Decoder {
 /// Opaques from this size on are sent from where they are instead of being copied into the message.
 const COPY_LEN_MAX: usize = 2048;
 
+/// The opaque that ends a message, where it is.
+#[derive(Clone, Debug)]
+pub enum Tail {
+    /// In one piece.
+    Bytes(Bytes),
+    /// In pages of a volume's cache.
+    Pages(Rope),
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Tail::Bytes(Bytes::new())
+    }
+}
+
+impl Tail {
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Tail::Bytes(bytes) => bytes.len(),
+            Tail::Pages(rope) => rope.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `visit` with each piece.
+    pub fn each_slice<'a>(&'a self, mut visit: impl FnMut(&'a [u8])) {
+        match self {
+            Tail::Bytes(bytes) => visit(bytes),
+            Tail::Pages(rope) => rope.slices().for_each(visit),
+        }
+    }
+
+    /// In one piece; copies what is not.
+    pub fn to_bytes(&self) -> Bytes {
+        match self {
+            Tail::Bytes(bytes) => bytes.clone(),
+            Tail::Pages(rope) => rope.to_bytes(),
+        }
+    }
+}
+
 /// Builds a message. A large opaque at its end is kept as a reference.
 #[derive(Debug, Default)]
 pub struct Encoder {
     head: BytesMut,
-    tail: Bytes,
+    tail: Tail,
 }
 
 impl Encoder {
     /// An empty message with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Encoder { head: BytesMut::with_capacity(capacity), tail: Bytes::new() }
+        Encoder { head: BytesMut::with_capacity(capacity), tail: Tail::default() }
     }
 
     /// Bytes so far, padding included.
@@ -315,12 +362,15 @@ impl Encoder {
     }
 
     /// Variable-length opaque that ends the message. Nothing may follow it.
-    pub fn opaque_last(&mut self, value: &Bytes) {
-        if value.len() < COPY_LEN_MAX {
-            return self.opaque(value);
-        }
+    pub fn opaque_last(&mut self, value: &Tail) {
         self.u32(wire_len(value.len()));
-        self.tail = value.clone();
+        if value.len() >= COPY_LEN_MAX {
+            self.tail = value.clone();
+            return;
+        }
+        let head = self.open();
+        value.each_slice(|slice| head.put_slice(slice));
+        head.put_bytes(0, padding(value.len()));
     }
 
     /// Optional data.
@@ -333,7 +383,7 @@ impl Encoder {
 
     /// Forgets everything after the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
-        self.tail = Bytes::new();
+        self.tail = Tail::default();
         self.head.truncate(len);
     }
 
@@ -353,12 +403,18 @@ fn wire_len(len: usize) -> u32 {
 }
 
 /// A message to send: `head`, then `tail`, then the tail's padding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     /// Everything up to the opaque that ends the message.
     pub head: Bytes,
     /// That opaque's bytes, or nothing.
-    pub tail: Bytes,
+    pub tail: Tail,
+}
+
+impl From<Bytes> for Message {
+    fn from(whole: Bytes) -> Self {
+        Message { head: whole, tail: Tail::default() }
+    }
 }
 
 impl Message {
@@ -372,9 +428,11 @@ impl Message {
         self.len() == 0
     }
 
-    /// The tail's padding.
-    pub fn pad(&self) -> &'static [u8] {
-        &[0; 3][..padding(self.tail.len())]
+    /// Calls `visit` with each piece, the padding too.
+    pub fn each_slice<'a>(&'a self, mut visit: impl FnMut(&'a [u8])) {
+        visit(&self.head);
+        self.tail.each_slice(&mut visit);
+        visit(&[0; 3][..padding(self.tail.len())]);
     }
 
     /// The message in one piece; copies unless there is no tail.
@@ -383,9 +441,7 @@ impl Message {
             return self.head;
         }
         let mut all = BytesMut::with_capacity(self.len());
-        all.put_slice(&self.head);
-        all.put_slice(&self.tail);
-        all.put_slice(self.pad());
+        self.each_slice(|slice| all.put_slice(slice));
         all.freeze()
     }
 }
@@ -436,10 +492,9 @@ mod tests {
         let data = Bytes::from(vec![7u8; COPY_LEN_MAX + 1]);
         let mut out = Encoder::default();
         out.u64(1);
-        out.opaque_last(&data);
+        out.opaque_last(&Tail::Bytes(data.clone()));
         let message = out.finish();
-        assert_eq!(message.tail.as_ptr(), data.as_ptr());
-        assert_eq!(message.pad().len(), 3);
+        assert_eq!(message.tail.to_bytes().as_ptr(), data.as_ptr());
         let len = message.len();
         let all = message.into_bytes();
         assert_eq!(all.len(), len);

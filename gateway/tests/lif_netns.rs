@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use gateway::lif::{self, LifUp, Serve};
+use gateway::lif::{self, Endpoint, LifUp, Serve};
 use gateway::store::{LifPorts, LifRecord};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -242,8 +242,9 @@ fn up(runtime: &tokio::runtime::Runtime, record: &LifRecord) -> LifUp {
 
 /// Greets whoever connects, and hangs up.
 fn greeter() -> Serve {
-    Arc::new(|listener, cancel| {
+    Arc::new(|endpoint, cancel| {
         Box::pin(async move {
+            let Endpoint::Tcp(listener) = endpoint else { return };
             loop {
                 tokio::select! {
                     () = cancel.cancelled() => return,

@@ -45,7 +45,7 @@ async fn kept(server: SocketAddr, path: &str) -> u8 {
     for piece in 0..8 {
         let count = u32::try_from(PIECE).unwrap();
         let read = client.read(&file, piece * PIECE as u64, count).await.unwrap();
-        seen.extend_from_slice(&read.data.0);
+        seen.extend_from_slice(&read.data.bytes());
     }
     assert!(seen.len() == 8 * PIECE && seen.iter().all(|byte| *byte == seen[0]), "{path}: a torn file");
     seen[0]

@@ -1,9 +1,9 @@
 //! A volume in a file of the host: a sparse file, or a block device that was opened by `device.rs`.
 
 use super::Disk;
-use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
+use rustix::io::{ReadWriteFlags, preadv, pwritev2, retry_on_intr};
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,6 +129,20 @@ impl FileDisk {
         Ok(offset + want as u64)
     }
 
+    /// The rest of a short read, piece by piece.
+    fn finish_reading(&self, group: &mut [IoSliceMut<'_>], read: usize, offset: u64) -> io::Result<()> {
+        let mut skip = read;
+        let mut at = offset + read as u64;
+        for piece in group {
+            let len = piece.len();
+            let rest = piece.get_mut(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(len);
+            self.file.read_exact_at(rest, at)?;
+            at += rest.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The rest of a short write, piece by piece.
     fn finish(
         &self,
@@ -158,6 +172,19 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let mut at = offset;
+        for group in bufs.chunks_mut(IOV_MAX) {
+            let want: usize = group.iter().map(|buf| buf.len()).sum();
+            let read = retry_on_intr(|| preadv(&self.file, group, at))?;
+            if read < want {
+                self.finish_reading(group, read, at)?;
+            }
+            at += want as u64;
+        }
+        Ok(())
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {

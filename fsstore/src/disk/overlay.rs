@@ -16,7 +16,7 @@ use crate::tree::{Found, Tree};
 use crate::volume::VbnRange;
 use parking_lot::RwLock;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -196,6 +196,20 @@ impl Disk for Overlay {
             } else {
                 self.own.read_at(part, at)?;
             }
+            (rest, at) = (tail, at + len);
+        }
+        Ok(())
+    }
+
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let Some(base) = self.base() else { return self.own.read_vectored_at(bufs, offset) };
+        let (mut rest, mut at) = (bufs, offset);
+        while !rest.is_empty() {
+            let (theirs, len) =
+                base.span(at, rest.len() as u64 * BLOCK_SIZE_U64).map_err(io::Error::other)?;
+            let (part, tail) = rest.split_at_mut(usize::try_from(len / BLOCK_SIZE_U64).unwrap_or(0));
+            let disk = if theirs { &*base.io.disk } else { &*self.own };
+            disk.read_vectored_at(part, at)?;
             (rest, at) = (tail, at + len);
         }
         Ok(())

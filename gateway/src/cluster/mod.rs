@@ -34,6 +34,7 @@ pub use volumes::{NewVolume, VolumePatch, VolumeView};
 pub use vservers::VserverView;
 
 use crate::config::{Config, NAME_RULE, is_name};
+use crate::lif::Endpoint;
 use crate::store::{LifPorts, Store, VserverRecord};
 use crate::vserver::Vserver;
 use fsstore::{Memory, MemoryUse, Replica, Time};
@@ -44,14 +45,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Serves one listener of a vserver until cancelled. The ports are all those of the listener's LIF.
+/// Serves one endpoint of a vserver until cancelled. The ports are all those of the endpoint's LIF.
 pub type ServeVserver = Arc<
-    dyn Fn(TcpListener, Arc<Vserver>, LifPorts, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>
+    dyn Fn(Endpoint, Arc<Vserver>, LifPorts, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>
         + Send
         + Sync,
 >;

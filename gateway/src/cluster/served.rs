@@ -201,10 +201,10 @@ impl Cluster {
             .map_err(|error| ClusterError::Failed(format!("vserver `{}`: {error}", vserver.name)))
     }
 
-    /// How a LIF with these ports serves the listeners of this vserver.
+    /// How a LIF with these ports serves the endpoints of this vserver.
     pub(super) fn serve_for(&self, vserver: &Arc<Vserver>, ports: LifPorts) -> Serve {
         let (serve, vserver) = (Arc::clone(&self.serve), Arc::clone(vserver));
-        Arc::new(move |listener, cancel| serve(listener, Arc::clone(&vserver), ports, cancel))
+        Arc::new(move |endpoint, cancel| serve(endpoint, Arc::clone(&vserver), ports, cancel))
     }
 
     /// Brings up what is not up. What fails is noted as a fault and tried again by the clockwork.

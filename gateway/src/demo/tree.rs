@@ -101,10 +101,10 @@ async fn read_all(client: &Client, handle: &NfsFh3, size: u64) -> Result<Bytes, 
     let mut all = Vec::new();
     while (all.len() as u64) < size {
         let part = client.read(handle, all.len() as u64, 128 << 10).await?;
-        if part.data.0.is_empty() {
+        if part.data.bytes().is_empty() {
             break;
         }
-        all.extend_from_slice(&part.data.0);
+        all.extend_from_slice(&part.data.bytes());
     }
     Ok(all.into())
 }

@@ -255,7 +255,7 @@ pub async fn read_back(server: SocketAddr, all: &[Written]) -> Result<ReadBack, 
         let records = written.acked.len() as u64;
         for first in (0..records).step_by(128) {
             let count = u32::try_from(128.min(records - first) * RECORD_LEN as u64).unwrap_or(0);
-            let data = client.read(&written.handle, first * RECORD_LEN as u64, count).await?.data.0;
+            let data = client.read(&written.handle, first * RECORD_LEN as u64, count).await?.data.bytes();
             for block in first..(first + 128).min(records) {
                 let from = usize::try_from(block - first).unwrap_or(0) * RECORD_LEN;
                 let place = data.get(from..from + RECORD_LEN).unwrap_or(&[]);

@@ -1,19 +1,18 @@
-//! Logical interfaces: bringing an address with its listeners up, and taking it down at once.
+//! Logical interfaces: bringing an address with its endpoints up, and taking it down at once.
 //!
-//! What is served on the listeners is the caller's: this file knows no protocol. It changes no records.
+//! What is served on the endpoints is the caller's: this file knows no protocol. It changes no records.
 
 mod address;
 mod announce;
 
 use crate::store::LifRecord;
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +23,21 @@ const BIND_PAUSE: Duration = Duration::from_millis(20);
 const DOWN_PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: u32 = 1024;
 
-/// Serves one listener until it is cancelled; then the listener and all its connections are closed when it returns.
+/// Between two attempts to get a UDP port.
+const DATAGRAM_PAUSE: Duration = Duration::from_millis(500);
+
+/// Where calls come in, bound to a port of the LIF's address.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// Connections.
+    Tcp(TcpListener),
+    /// Datagrams.
+    Udp(UdpSocket),
+}
+
+/// Serves one endpoint until it is cancelled; then it and all its connections are closed when it returns.
 pub type Serve =
-    Arc<dyn Fn(TcpListener, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Endpoint, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Why a LIF is not up.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +78,7 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct LifUp {
     cancel: CancellationToken,
-    /// What serves the listeners, and what announces the address.
+    /// What serves the endpoints, and what announces the address.
     servers: Vec<JoinHandle<()>>,
     added: Option<address::Added>,
 }
@@ -95,17 +106,21 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
         _ => None,
     };
     let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), added };
-    // One port may be several programs'.
-    let ports = BTreeSet::from([lif.ports.nfs, lif.ports.mount, lif.ports.portmap]);
-    for port in ports.into_iter().filter(|port| *port != 0) {
+    for port in lif.ports.tcp() {
         let address = SocketAddr::new(ip, port);
         match bind(address).await {
-            Ok(listener) => up.servers.push(tokio::spawn(serve(listener, up.cancel.clone()))),
+            Ok(listener) => {
+                up.servers.push(tokio::spawn(serve(Endpoint::Tcp(listener), up.cancel.clone())));
+            }
             Err(error) => {
                 up.down().await;
                 return Err(LifError::Bind { address, error });
             }
         }
+    }
+    for port in lif.ports.udp() {
+        let (serve, cancel) = (Arc::clone(serve), up.cancel.clone());
+        up.servers.push(tokio::spawn(datagrams(SocketAddr::new(ip, port), serve, cancel)));
     }
     // Only now: whoever is led here finds somebody who listens.
     if let Some(link) = up.added.as_ref().and_then(|added| added.link) {
@@ -158,6 +173,26 @@ fn try_bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Serves a UDP port. Another program may hold just that one, be it for a moment; clients that ask over TCP must not
+/// suffer from it, so the LIF is up without and this tries again.
+async fn datagrams(address: SocketAddr, serve: Serve, cancel: CancellationToken) {
+    let bind = async {
+        let mut told = false;
+        loop {
+            match UdpSocket::bind(address).await {
+                Ok(socket) => return socket,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(%address, %error, "nothing is answered over UDP for now");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(DATAGRAM_PAUSE).await;
+        }
+    };
+    let Some(socket) = cancel.run_until_cancelled(bind).await else { return };
+    serve(Endpoint::Udp(socket), cancel.clone()).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,8 +202,12 @@ mod tests {
 
     /// Accepts and holds connections until cancelled.
     fn holder() -> Serve {
-        Arc::new(|listener, cancel| {
+        Arc::new(|endpoint, cancel| {
             Box::pin(async move {
+                let listener = match endpoint {
+                    Endpoint::Tcp(listener) => listener,
+                    Endpoint::Udp(socket) => return echo(socket, cancel).await,
+                };
                 let mut held = Vec::new();
                 loop {
                     tokio::select! {
@@ -178,6 +217,14 @@ mod tests {
                 }
             })
         })
+    }
+
+    async fn echo(socket: UdpSocket, cancel: CancellationToken) {
+        let mut buffer = [0; 64];
+        while let Some(received) = cancel.run_until_cancelled(socket.recv_from(&mut buffer)).await {
+            let (len, client) = received.unwrap();
+            socket.send_to(&buffer[..len], client).await.unwrap();
+        }
     }
 
     fn lif(address: &str, port: u16) -> LifRecord {
@@ -216,6 +263,30 @@ mod tests {
         assert!(!second.is_finished());
         first.down().await;
         second.await.unwrap().unwrap().down().await;
+    }
+
+    #[tokio::test]
+    async fn a_lif_is_up_without_a_udp_port_that_another_holds_and_gets_it_later() {
+        let taken = UdpSocket::bind("127.91.3.9:33080").await.unwrap();
+        // MOUNT's port is one above.
+        let lif = up(&lif("127.91.3.9", 33_079), &holder()).await.unwrap();
+        TcpStream::connect("127.91.3.9:33080").await.unwrap();
+        drop(taken);
+        let client = UdpSocket::bind("127.91.3.9:0").await.unwrap();
+        let asking = async {
+            loop {
+                client.send_to(b"here?", "127.91.3.9:33080").await.unwrap();
+                let mut answer = [0; 8];
+                let patience = Duration::from_millis(100);
+                if let Ok(Ok(len)) = tokio::time::timeout(patience, client.recv(&mut answer)).await {
+                    return answer[..len].to_vec();
+                }
+            }
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap(), b"here?");
+        lif.down().await;
+        UdpSocket::bind("127.91.3.9:33080").await.unwrap();
+        UdpSocket::bind("127.91.3.9:33079").await.unwrap();
     }
 
     #[tokio::test]

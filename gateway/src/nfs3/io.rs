@@ -6,8 +6,9 @@ use super::procedures::{
     Commit, Commit3Args, Commit3ResOk, Read, Read3Args, Read3ResOk, Write, Write3Args, Write3ResOk,
 };
 use super::status::NfsStat3;
-use super::types::{Payload, StableHow};
+use super::types::{ReadPayload, StableHow};
 use crate::vserver::{Caller, Target};
+use crate::xdr::Tail;
 use fsstore::{Context, Done, FileId, FsError, Op, Volume};
 use std::sync::Arc;
 
@@ -36,17 +37,21 @@ async fn off_thread<T: Send + 'static>(
 impl Handler for Read {
     async fn handle(caller: &Caller, args: Read3Args) -> Reply<Self> {
         let target = caller.target(&args.file.0)?;
-        let len = args.count.min(IO_LEN_MAX);
-        let offset = args.offset;
-        let read = off_thread(&target, move |volume, cx, file| volume.read(cx, file, offset, len as usize));
-        let done = read.await.map_err(|status| target.failed(status))?;
-        let count = u32::try_from(done.data.len()).unwrap_or(len);
+        let (offset, len) = (args.offset, args.count.min(IO_LEN_MAX) as usize);
+        let cached = target.mount.volume.read_cached(&target.cx, target.file, offset, len);
+        let done = match cached.map_err(|error| target.failed(error))? {
+            Some(done) => done,
+            None => off_thread(&target, move |volume, cx, file| volume.read_rope(cx, file, offset, len))
+                .await
+                .map_err(|status| target.failed(status))?,
+        };
+        let count = u32::try_from(done.data.len()).unwrap_or(args.count);
         caller.vserver.qos.admit_read(count);
         Ok(Read3ResOk {
             file_attributes: Some(target.attributes(&done.attr)),
             count,
             eof: done.eof,
-            data: Payload(done.data),
+            data: ReadPayload(Tail::Pages(done.data)),
         })
     }
 }

@@ -127,7 +127,7 @@ xdr_struct! {
     pub struct Read3Args { pub file: NfsFh3, pub offset: u64, pub count: u32 }
 
     /// `READ3resok`, RFC 1813 §3.3.6.
-    pub struct Read3ResOk { pub file_attributes: PostOpAttr, pub count: u32, pub eof: bool, pub data: Payload }
+    pub struct Read3ResOk { pub file_attributes: PostOpAttr, pub count: u32, pub eof: bool, pub data: ReadPayload }
 
     /// `WRITE3args`, RFC 1813 §3.3.7.
     pub struct Write3Args {

@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "fields have the names of RFC 1813, which says what they mean")]
 
 use crate::handle::VolumeId;
-use crate::xdr::{Decoder, Encoder, Result, Xdr, XdrError, xdr_enum, xdr_struct};
+use crate::xdr::{Decoder, Encoder, Result, Tail, Xdr, XdrError, xdr_enum, xdr_struct};
 use bytes::Bytes;
 use fsstore::{Attr, Change, FileKind, PreAttr, SnapshotId, Time};
 
@@ -60,9 +60,37 @@ impl Xdr for NfsPath3 {
     }
 }
 
-/// The payload of READ and WRITE: always the last field of its message, never copied.
+/// The payload of WRITE: always the last field of its message, never copied.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(pub Bytes);
+
+/// The payload of READ: the same, and on its way out in the pages of the volume's cache.
+#[derive(Clone, Debug)]
+pub struct ReadPayload(pub Tail);
+
+impl ReadPayload {
+    /// In one piece.
+    pub fn bytes(&self) -> Bytes {
+        self.0.to_bytes()
+    }
+}
+
+impl PartialEq for ReadPayload {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for ReadPayload {}
+
+impl Xdr for ReadPayload {
+    fn encode(&self, out: &mut Encoder) {
+        out.opaque_last(&self.0);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        input.opaque(usize::MAX).map(|data| ReadPayload(Tail::Bytes(data)))
+    }
+}
 
 impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,7 +100,7 @@ impl std::fmt::Debug for Payload {
 
 impl Xdr for Payload {
     fn encode(&self, out: &mut Encoder) {
-        out.opaque_last(&self.0);
+        out.opaque_last(&Tail::Bytes(self.0.clone()));
     }
     fn decode(input: &mut Decoder) -> Result<Self> {
         input.opaque(usize::MAX).map(Payload)

@@ -6,3 +6,4 @@ pub mod call;
 pub mod drc;
 pub mod record;
 pub mod server;
+pub mod udp;

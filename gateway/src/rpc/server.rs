@@ -1,5 +1,6 @@
 //! Connections of RPC over TCP: takes calls off them, runs those of one connection concurrently, sends the replies
-//! as they come. Everything a connection may pin is bounded. Knows no program: a [`Service`] runs the calls.
+//! as they come. Everything a connection may pin is bounded. Knows no program: a [`Service`] runs the calls, those
+//! that come over UDP (`udp.rs`) too.
 
 use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
@@ -36,15 +37,26 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// How a call came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// On a TCP connection.
+    Tcp,
+    /// In a UDP datagram: a small one, and anybody may have put the client's address on it.
+    Udp,
+}
+
 /// A call as it came in.
 #[derive(Debug)]
 pub struct Request {
     /// The client's address.
     pub client: IpAddr,
-    /// The client's port.
+    /// The client's port; below 1024 only a privileged program of the client's host can have sent the call.
     pub client_port: u16,
     /// The address that the client called.
     pub local: IpAddr,
+    /// How it came.
+    pub transport: Transport,
     /// The header.
     pub call: Call,
     /// The encoded arguments.
@@ -144,7 +156,8 @@ async fn converse<S: Service>(
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     let gone = CancellationToken::new();
-    let ends = Ends { client: stream.peer_addr()?, local: stream.local_addr()?.ip(), gone: gone.clone() };
+    let (client, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
+    let ends = Ends { client, local, transport: Transport::Tcp, gone: gone.clone() };
     let (reader, writer) = stream.into_split();
     let (replies, queue) = unbounded_channel();
     let writing = tokio::spawn(send(writer, queue, cancel.clone(), gone.clone()));
@@ -170,7 +183,8 @@ async fn converse<S: Service>(
             Some(Err(error)) => break Err(error),
             None => break Ok(()),
         };
-        running.push(run(&*service, call, args, &ends, place));
+        let outcome = run(&*service, call, args, &ends);
+        running.push(async move { (outcome.await, place) });
     };
     drop(intake);
     // What has begun is finished: a REMOVE that was run must be known as run when the client repeats it.
@@ -185,19 +199,22 @@ async fn converse<S: Service>(
     ended
 }
 
-/// Who speaks with whom on a connection.
-struct Ends {
-    client: SocketAddr,
-    local: IpAddr,
-    gone: CancellationToken,
+/// Who speaks with whom.
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) local: IpAddr,
+    pub(super) transport: Transport,
+    pub(super) gone: CancellationToken,
 }
 
 impl Ends {
     fn request(&self, call: Call, args: Bytes) -> Request {
         Request {
+            // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
             client: self.client.ip().to_canonical(),
             client_port: self.client.port(),
             local: self.local,
+            transport: self.transport,
             call,
             args,
             gone: self.gone.clone(),
@@ -205,20 +222,19 @@ impl Ends {
     }
 }
 
-async fn run<S: Service>(
+/// Runs one call, or says what becomes of what is none.
+pub(super) async fn run<S: Service>(
     service: &S,
     call: Result<Call, CallError>,
     args: Bytes,
     ends: &Ends,
-    place: Place,
-) -> (Outcome, Place) {
-    let outcome = match call {
+) -> Outcome {
+    match call {
         Ok(call) => service.run(ends.request(call, args)).await,
         Err(CallError::NotACall) => Outcome::Close,
         Err(CallError::RpcVersion { xid }) => Outcome::refused(xid, Refusal::RpcMismatch),
         Err(CallError::BadCredential { xid }) => Outcome::refused(xid, Refusal::Auth(AuthStat::BadCred)),
-    };
-    (outcome, place)
+    }
 }
 
 /// A call's place among those of its connection; held until its reply is sent.

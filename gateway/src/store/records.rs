@@ -7,7 +7,7 @@ use crate::vserver::ExportRule;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use uuid::Uuid;
 
@@ -224,6 +224,18 @@ pub struct LifPorts {
     pub mount: u16,
     /// Portmapper; 0: none.
     pub portmap: u16,
+}
+
+impl LifPorts {
+    /// Where connections come in. One port may be several programs'.
+    pub fn tcp(&self) -> BTreeSet<u16> {
+        [self.nfs, self.mount, self.portmap].into_iter().filter(|port| *port != 0).collect()
+    }
+
+    /// Where datagrams come in: NFS itself is not served over UDP.
+    pub fn udp(&self) -> BTreeSet<u16> {
+        [self.mount, self.portmap].into_iter().filter(|port| *port != 0).collect()
+    }
 }
 
 /// A logical interface of a vserver.

@@ -6,7 +6,6 @@ use crate::rpc::call::Call;
 use crate::rpc::drc::{Admission, CallKey};
 use crate::rpc::server::{Outcome, Request};
 use crate::xdr::Message;
-use bytes::Bytes;
 use std::future::Future;
 
 impl Vserver {
@@ -24,15 +23,11 @@ impl Vserver {
         let key = CallKey::new(request.client, xid, prog, vers, proc, &request.args);
         let running = match request.unless_gone(self.reply_cache.admit(key)).await {
             Ok(Admission::New(running)) => running,
-            Ok(Admission::Done(reply)) => return Outcome::Reply(whole(reply)),
+            Ok(Admission::Done(reply)) => return Outcome::Reply(reply.into()),
             Err(outcome) => return outcome,
         };
         let reply = run.await.into_bytes();
         running.finish(reply.clone());
-        Outcome::Reply(whole(reply))
+        Outcome::Reply(reply.into())
     }
-}
-
-fn whole(reply: Bytes) -> Message {
-    Message { head: reply, tail: Bytes::new() }
 }

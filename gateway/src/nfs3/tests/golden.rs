@@ -2,6 +2,7 @@
 //! directions. In the hexadecimal text, each group is one XDR item.
 
 use super::*;
+use crate::xdr::Tail;
 use crate::xdr::{Decoder, Encoder, Xdr};
 use std::fmt::Debug;
 
@@ -134,8 +135,12 @@ fn lookup_access_and_readlink() {
 fn read_write_and_commit() {
     // RFC 1813 §3.3.6.
     check(Read3Args { file: fh(), offset: 1 << 32, count: 9 }, &[FH, "0000000100000000", "00000009"]);
-    let read =
-        Read3ResOk { file_attributes: Some(attr()), count: 5, eof: true, data: Payload(text("hello")) };
+    let read = Read3ResOk {
+        file_attributes: Some(attr()),
+        count: 5,
+        eof: true,
+        data: ReadPayload(Tail::Bytes(text("hello"))),
+    };
     check(Res3::<Read>::Ok(read), &[OK, &some_attr(), "00000005", "00000001", "00000005 68656c6c6f 000000"]);
     check(Res3::<Read>::Fail(NfsStat3::Io, None), &["00000005", "00000000"]);
     // RFC 1813 §3.3.7.

@@ -102,7 +102,7 @@ async fn a_client_follows_its_server() {
         assert_eq!(call.await.unwrap().unwrap().count, 10);
     }
     assert_eq!(client.connections(), 2);
-    assert_eq!(client.read(&file, 0, 1000).await.unwrap().data.0, "0123456789".repeat(20));
+    assert_eq!(client.read(&file, 0, 1000).await.unwrap().data.bytes(), "0123456789".repeat(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::programs::Programs;
 use crate::rpc::auth::OpaqueAuth;
 use crate::rpc::call::Call;
 use crate::rpc::record::{RECORD_LEN_MAX, RecordReader};
-use crate::rpc::server::{Request, Service};
+use crate::rpc::server::{Request, Service, Transport};
 use crate::xdr::{Encoder, Message};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,11 +23,11 @@ fn words(words: &[u32]) -> Vec<u8> {
 fn call(prog: u32, vers: u32, proc: u32, args: &[u8]) -> Message {
     let mut bytes = words(&[9, 0, 2, prog, vers, proc, 0, 0, 0, 0]);
     bytes.extend_from_slice(args);
-    Message { head: bytes.into(), tail: Bytes::new() }
+    Message::from(Bytes::from(bytes))
 }
 
 fn raw(bytes: Vec<u8>) -> Message {
-    Message { head: bytes.into(), tail: Bytes::new() }
+    Message::from(Bytes::from(bytes))
 }
 
 /// A reply of `accept_stat` and what follows it (RFC 5531 §9).
@@ -155,9 +155,9 @@ async fn dispatch(programs: &Programs, (prog, vers, proc): (u32, u32, u32), args
     let none = OpaqueAuth::NONE;
     let call = Call { xid: 1, prog, vers, proc, cred: none.clone(), verf: none };
     let _ = programs.reply_len_max(&call, &args);
-    programs
-        .run(Request { client: local, client_port: 0, local, call, args, gone: CancellationToken::new() })
-        .await;
+    let gone = CancellationToken::new();
+    let (client_port, transport) = (0, Transport::Tcp);
+    programs.run(Request { client: local, client_port, local, transport, call, args, gone }).await;
 }
 
 /// Arguments that begin as good ones do: a handle, a name, then words that are mostly small.

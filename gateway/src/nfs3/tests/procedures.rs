@@ -17,10 +17,10 @@ async fn a_file_can_be_written_and_read() {
     }
     assert_eq!(client.commit(&file, 0, 0).await.unwrap().verf, *b"verifier");
     let read = client.read(&file, 0, 4096).await.unwrap();
-    assert_eq!(&read.data.0[..], b"\0\0\0hello");
+    assert_eq!(&read.data.bytes()[..], b"\0\0\0hello");
     assert!(read.eof);
     let read = client.read(&file, 3, 2).await.unwrap();
-    assert_eq!((&read.data.0[..], read.count, read.eof), (&b"he"[..], 2, false));
+    assert_eq!((&read.data.bytes()[..], read.count, read.eof), (&b"he"[..], 2, false));
     let read = client.read(&file, 1000, 10).await.unwrap();
     assert_eq!((read.count, read.eof), (0, true));
     assert_eq!(status(client.read(&root, 0, 10).await), NfsStat3::IsDir);
@@ -43,7 +43,7 @@ async fn large_transfers_are_whole() {
     let reads = (0..4u64).map(|n| client.read(&file, n << 20, 2 << 20));
     for (n, read) in futures_util::future::join_all(reads).await.into_iter().enumerate() {
         let read = read.unwrap();
-        assert_eq!(read.data.0, data);
+        assert_eq!(read.data.bytes(), data);
         assert_eq!(read.eof, n == 3);
     }
 }
@@ -334,7 +334,7 @@ async fn a_full_volume_says_so_and_recovers() {
     }
     let file = make(&client, &sub, "after").await;
     client.write(&file, 0, data.clone(), StableHow::FileSync).await.unwrap();
-    assert_eq!(client.read(&file, 0, 1 << 20).await.unwrap().data.0, data);
+    assert_eq!(client.read(&file, 0, 1 << 20).await.unwrap().data.bytes(), data);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -363,8 +363,8 @@ async fn snapshots_can_be_read_and_not_changed() {
     assert_eq!(names, [&b"."[..], b"..", b"hourly"]);
     let hourly = client.lookup(&list, "hourly").await.unwrap().object;
     let found = client.lookup(&hourly, "a").await.unwrap();
-    assert_eq!(&client.read(&found.object, 0, 10).await.unwrap().data.0[..], b"old");
-    assert_eq!(&client.read(&file, 0, 10).await.unwrap().data.0[..], b"new");
+    assert_eq!(&client.read(&found.object, 0, 10).await.unwrap().data.bytes()[..], b"old");
+    assert_eq!(&client.read(&file, 0, 10).await.unwrap().data.bytes()[..], b"new");
     // The same inode in another file system: clients don't mix them up.
     let (old, new) = (found.obj_attributes.unwrap(), client.getattr(&file).await.unwrap());
     assert_eq!(old.fileid, new.fileid);

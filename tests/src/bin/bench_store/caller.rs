@@ -87,9 +87,8 @@ impl Caller {
         });
         let message = message.finish();
         let mark = LAST_FRAGMENT | u32::try_from(message.len()).unwrap_or(0);
-        for part in [&mark.to_be_bytes()[..], &message.head, &message.tail, message.pad()] {
-            self.out.extend_from_slice(part);
-        }
+        self.out.extend_from_slice(&mark.to_be_bytes());
+        message.each_slice(|part| self.out.extend_from_slice(part));
     }
 
     /// Waits for bytes and takes the whole replies off `input`: how many.

@@ -34,7 +34,8 @@ const SEQUENTIAL_WRITE_NFS: Kind = more("sequential write 1 MiB UNSTABLE + COMMI
 const RANDOM_WRITE: Kind = more("random 4k durable, 32 in flight", "writes/s", FDATASYNC);
 const RANDOM_WRITE_NFS: Kind =
     more("random 4k durable FILE_SYNC over NFS, 32 in flight", "writes/s", FDATASYNC);
-const SEQUENTIAL_READ: Kind = more("sequential read 1 MiB, cached", "MB/s", NONE);
+const SEQUENTIAL_READ: Kind = more("sequential read 1 MiB, cached, as sent to sockets", "MB/s", NONE);
+const SEQUENTIAL_READ_COPIED: Kind = more("sequential read 1 MiB, cached, copied to a buffer", "MB/s", NONE);
 const SMALL_FILES: Kind = more("small files of 4k durable, 32 in flight", "files/s", FDATASYNC);
 
 /// How much is done in each round.
@@ -85,7 +86,7 @@ struct Group {
 const GROUPS: [Group; 4] = [
     Group { kinds: &[SEQUENTIAL_WRITE, SEQUENTIAL_WRITE_NFS], round: sequential_write },
     Group { kinds: &[RANDOM_WRITE, RANDOM_WRITE_NFS], round: random_write },
-    Group { kinds: &[SEQUENTIAL_READ], round: sequential_read },
+    Group { kinds: &[SEQUENTIAL_READ, SEQUENTIAL_READ_COPIED], round: sequential_read },
     Group { kinds: &[SMALL_FILES], round: small_files },
 ];
 
@@ -169,8 +170,15 @@ fn random_write(sides: &Sides<'_>, table: &mut Table, _: usize) -> Result<()> {
 
 fn sequential_read(sides: &Sides<'_>, table: &mut Table, _: usize) -> Result<()> {
     let bytes = sides.size.sequential_bytes;
-    let ferry = sides.bench.sequential_read(bytes)?;
-    table.push(&SEQUENTIAL_READ, "plain file", ferry, sides.peers.sequential_read(bytes)?);
+    let ferry = sides.bench.sequential_read(bytes, false)?;
+    let peer = sides.peers.sequential_read(bytes)?;
+    table.push(&SEQUENTIAL_READ, "pread into one buffer", ferry, peer);
+    table.push(
+        &SEQUENTIAL_READ_COPIED,
+        "pread into one buffer",
+        sides.bench.sequential_read(bytes, true)?,
+        peer,
+    );
     Ok(())
 }
 
