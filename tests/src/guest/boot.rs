@@ -151,7 +151,8 @@ impl Guest {
         let done = self
             .try_run(limit.mul_f64(super::scale().max(1.0)), &format!("set -euo pipefail\n{script}"))
             .await;
-        println!("guest {}, {:.1} s: {}", self.id, done.took.as_secs_f64(), script.trim());
+        let first = script.trim().lines().next().unwrap_or_default();
+        println!("guest {}, {:.1} s: {first}", self.id, done.took.as_secs_f64());
         assert!(done.status == 0, "status {}\n{}\n{}", done.status, tail(&done.output), self.console());
         done.output
     }

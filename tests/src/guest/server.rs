@@ -39,7 +39,8 @@ impl Lab {
         let [admin, peer] = [(); 2].map(|()| free_port(Ipv4Addr::LOCALHOST).expect("a free port"));
         let text = format!(
             "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = \"lab\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
-             [peer]\nlisten = \"127.0.0.1:{peer}\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n",
+             [peer]\nlisten = \"127.0.0.1:{peer}\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n\
+             grace_period_s = 20\n",
             dir.join("data")
         );
         std::fs::write(dir.join("ferry.toml"), text).expect("the node's configuration");

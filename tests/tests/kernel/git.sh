@@ -23,6 +23,6 @@ git fsck --full --strict --no-dangling
 test "$(git rev-parse HEAD)" = "$head"
 test -z "$(git status --porcelain)"
 git clone --quiet --local . ../second
-git -C ../second fsck --full
+git -C ../second fsck --full --no-dangling
 cd ..
 rm -r clone second
