@@ -34,13 +34,25 @@ pub async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
     }
 }
 
+/// Where `cargo xtask test` installs the tools that are Rust programs.
+///
+/// # Panics
+/// Never in a test that cargo has built.
+pub fn tools_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // target/debug/deps/test
+    let target = test.ancestors().nth(3).expect("a test is in the target directory");
+    target.join("tools/bin")
+}
+
 /// The path of a tool, or `None` after saying that the test is skipped. In CI a missing tool is a failure.
 ///
 /// # Panics
 /// In CI (`CI=true`), if the tool is missing.
 pub fn need_tool(name: &str, package: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.exists());
+    let dirs = std::env::split_paths(&paths).chain([tools_dir()]);
+    let found = dirs.map(|dir| dir.join(name)).find(|path| path.exists());
     if found.is_none() {
         let missing = format!("needs {name} (Debian package {package})");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");

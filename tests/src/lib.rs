@@ -7,6 +7,7 @@ pub mod cloned;
 pub mod crash;
 pub mod faulty_move;
 pub mod ferry;
+pub mod guest;
 pub mod lock_client;
 pub mod model;
 pub mod nfs_load;

@@ -2,7 +2,8 @@
 //! visibly; under continuous integration a missing one is a failure.
 
 use crate::Failure;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A program, and the Debian package that has it.
@@ -11,12 +12,29 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 16] = [
     Tool { program: "nfs-ls", package: "libnfs-utils" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "losetup", package: "util-linux" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+    // Linux guests, and what they mount with.
+    Tool { program: "linux.uml", package: "user-mode-linux" },
+    Tool { program: "mount.nfs", package: "nfs-common" },
+    Tool { program: "rpcbind", package: "rpcbind" },
+    Tool { program: "gcc", package: "gcc" },
+    Tool { program: "modprobe", package: "kmod" },
+    Tool { program: "useradd", package: "passwd" },
+    // What runs in them.
+    Tool { program: "fio", package: "fio" },
+    Tool { program: "dbench", package: "dbench" },
+    Tool { program: "stress-ng", package: "stress-ng" },
+    Tool { program: "git", package: "git" },
+    Tool { program: "sqlite3", package: "sqlite3" },
+    Tool { program: "pg_ctlcluster", package: "postgresql" },
 ];
+
+/// A program that is a Rust crate of the same name, with its version.
+const CRATES: [(&str, &str); 2] = [("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
 
 /// Makes the tools available as far as possible; gives a line for each that is missing.
 pub(crate) fn prepare() -> Result<Vec<String>, Failure> {
@@ -26,11 +44,17 @@ pub(crate) fn prepare() -> Result<Vec<String>, Failure> {
         println!("installing {}", packages.join(" "));
         install(&packages);
     }
-    let lines: Vec<_> = TOOLS
+    let mut lines: Vec<_> = TOOLS
         .iter()
         .filter(missing)
         .map(|tool| format!("skipped: needs {} (package {})", tool.program, tool.package))
         .collect();
+    lines.extend(
+        CRATES
+            .iter()
+            .filter(|(name, version)| !is_built(name, version))
+            .map(|(name, version)| format!("skipped: needs {name} (cargo install {name}@{version})")),
+    );
     if !lines.is_empty() && in_ci() {
         return Err(Failure::new(format!("{}\nunder CI nothing may be skipped", lines.join("\n"))));
     }
@@ -44,7 +68,8 @@ pub(crate) fn in_ci() -> bool {
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(more).any(|dir| dir.join(program).is_file())
 }
 
 /// apt-get works for root alone, and is asked only where it exists.
@@ -54,7 +79,40 @@ fn may_install() -> bool {
     root && Path::new("/usr/bin/apt-get").exists()
 }
 
+/// Installs a program from crates.io into the target directory, once.
+fn is_built(name: &str, version: &str) -> bool {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+    let root = target.join("tools");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut install = Command::new(cargo);
+    install.args(["install", "--quiet", "--locked", "--root"]).arg(&root).arg(format!("{name}@{version}"));
+    install.status().is_ok_and(|status| status.success())
+}
+
+/// Keeps what is installed from starting services: tests bring up their own. Debian's packages ask this program.
+struct NoServices(Option<&'static Path>);
+
+impl NoServices {
+    fn new() -> NoServices {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        let made = !policy.exists()
+            && std::fs::write(policy, "#!/bin/sh\nexit 101\n").is_ok()
+            && std::fs::set_permissions(policy, PermissionsExt::from_mode(0o755)).is_ok();
+        NoServices(made.then_some(policy))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0 {
+            let _ = std::fs::remove_file(policy);
+        }
+    }
+}
+
 fn install(packages: &[&str]) {
+    let _quiet = NoServices::new();
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());

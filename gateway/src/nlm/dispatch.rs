@@ -5,7 +5,6 @@ use super::locking::Asked;
 use super::types::procedure as p;
 use super::types::{NLM_PROGRAM, NLM_V4, Nlm4Res, Nlm4Stat, Nlm4TestArgs};
 use super::{locking, remote};
-use crate::rpc::auth::Credential;
 use crate::rpc::call::{Refusal, encode_refusal, encode_success};
 use crate::rpc::outgoing::Program;
 use crate::rpc::server::{Outcome, Request, Transport};
@@ -24,9 +23,9 @@ static ANSWERS: Semaphore = Semaphore::const_new(128);
 /// Runs one call to NLM version 4.
 pub async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let xid = request.call.xid;
-    let credential = match Credential::of(&request.call.cred) {
+    let credential = match vserver.credential(&request).await {
         Ok(credential) => credential,
-        Err(stat) => return Outcome::refused(xid, Refusal::Auth(stat)),
+        Err(outcome) => return outcome,
     };
     let _pass = match vserver.pass(&request).await {
         Ok(pass) => pass,

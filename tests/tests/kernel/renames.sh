@@ -1,0 +1,27 @@
+# Takes tokens by renaming them, as another client does; after each, replaces a file that both replace, and reads it.
+cd /mnt/a/race
+perl -MErrno -e '
+    my ($count, $guest) = @ARGV;
+    my $won = 0;
+    my $line = "$guest" x 999 . "\n";
+    for my $turn (0 .. $count - 1) {
+        # One goes through each ten of them backwards, so that whoever comes later finds some.
+        my $n = $guest == 1 ? $turn + 1 : $turn - $turn % 10 + 10 - $turn % 10;
+        if (rename "token$n", "won$guest-$n") {
+            $won++;
+        } elsif (!$!{ENOENT}) {
+            die "rename: $!";
+        }
+        next if $n % 5;
+        open my $new, ">", "new$guest" or die "open: $!";
+        print $new $line;
+        close $new or die "close: $!";
+        rename "new$guest", "shared" or die "rename: $!";
+        open my $shared, "<", "shared" or die "no shared file: $!";
+        my $content = do { local $/; <$shared> };
+        # Replaced by the other client after it was opened: NFSv3 servers know of no open files.
+        next if !defined $content && $!{ESTALE};
+        die "read: $!" unless defined $content;
+        die "torn: " . length $content unless $content =~ /^([12])\1{998}\n\z/;
+    }
+    print "$won\n"' "$COUNT" "$GUEST"
