@@ -34,10 +34,15 @@ impl KeptLocks {
         let watched: Vec<WatchedClient> = watched.into_iter().map(from_record).collect();
         let locks = kept.filter(|_| !record.mounted).map(|kept| kept.locks);
         if record.nsm_state == 0 || (locks.is_none() && !watched.is_empty()) {
-            record.nsm_state = (record.nsm_state.wrapping_add(2) & i32::MAX.cast_unsigned()) | 1;
+            record.nsm_state = next_life(record.nsm_state);
         }
         Ok(KeptLocks { locks, watched })
     }
+}
+
+/// The number of the life after `state`: odd, and positive as the signed number that NSM has on the wire.
+fn next_life(state: u32) -> u32 {
+    if state == 0 { 1 } else { (state.wrapping_add(2) & i32::MAX.cast_unsigned()) | 1 }
 }
 
 /// Keeps the locks of a vserver that has answered its last request.
@@ -260,5 +265,16 @@ fn view(volume: String, file: u64, entry: &Entry) -> LockView {
         client_name: owner.client.name_text(),
         owner: owner.id.iter().map(|byte| format!("{byte:02x}")).collect(),
         since_s,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_life;
+
+    #[test]
+    fn the_number_of_a_life_is_odd_and_never_that_of_the_life_before() {
+        assert_eq!((next_life(0), next_life(1), next_life(7)), (1, 3, 9));
+        assert_eq!(next_life(i32::MAX.cast_unsigned()), 1);
     }
 }

@@ -54,7 +54,7 @@ impl Default for Limits {
             held_max: 65_536,
             held_per_client_max: 32_768,
             waiting_max: 8_192,
-            waiting_per_client_max: 4_096,
+            waiting_per_client_max: 1_024,
             clients_max: 8_192,
             owner_bytes_max: 2 << 20,
         }

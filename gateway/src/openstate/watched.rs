@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Most clients that are watched.
-const WATCHED_MAX: usize = 16_384;
+const WATCHED_MAX: usize = 8_192;
 /// A client that has had no locks for so long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Most bytes of a name.
