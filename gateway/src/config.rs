@@ -71,6 +71,12 @@ pub struct NfsConfig {
     pub mount_port: u16,
     /// Port of the portmapper on new LIFs; 0: none. Ports below 1024 need privileges.
     pub portmap_port: u16,
+    /// Port of the lock manager (NLM) on new LIFs; 0: that of NFS. Clients find it by the portmapper.
+    pub nlm_port: u16,
+    /// Port of the status monitor (NSM) on new LIFs; 0: that of NFS. Clients find it by the portmapper.
+    pub nsm_port: u16,
+    /// Seconds after a start for which only clients that had locks may lock, where locks were lost.
+    pub grace_period_s: u64,
 }
 
 /// `[volumes]`
@@ -114,7 +120,14 @@ impl Default for PeerConfig {
 
 impl Default for NfsConfig {
     fn default() -> Self {
-        NfsConfig { port: 2049, mount_port: 20_048, portmap_port: 111 }
+        NfsConfig {
+            port: 2049,
+            mount_port: 20_048,
+            portmap_port: 111,
+            nlm_port: 0,
+            nsm_port: 0,
+            grace_period_s: 90,
+        }
     }
 }
 
@@ -171,6 +184,9 @@ impl Config {
             return refuse(
                 "nfs.port and nfs.mount_port must not be 0; only nfs.portmap_port may be".to_owned(),
             );
+        }
+        if !(1..=3600).contains(&self.nfs.grace_period_s) {
+            return refuse("nfs.grace_period_s must be 1 to 3600".to_owned());
         }
         if self.volumes.checkpoint_interval_s == 0 {
             return refuse("volumes.checkpoint_interval_s must be at least 1".to_owned());
@@ -237,6 +253,7 @@ mod tests {
         assert!(refused("[nfs]\nprot = 1\n").contains("unknown field `prot`"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:7680\"\n").contains("must be a loopback address"));
         assert!(refused("[nfs]\nport = 0\n").contains("must not be 0"));
+        assert!(refused("[nfs]\ngrace_period_s = 0\n").contains("must be 1 to 3600"));
         assert!(refused("[volumes]\nmemory_mib = 1\n").contains("must be 16"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));

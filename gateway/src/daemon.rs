@@ -119,7 +119,13 @@ impl Node {
 /// What answers on a vserver's endpoints.
 fn serve_nfs() -> ServeVserver {
     Arc::new(|endpoint, vserver, ports, cancel| {
-        let ports = portmap::Ports { nfs: ports.nfs, mount: ports.mount, portmap: ports.portmap };
+        let ports = portmap::Ports {
+            nfs: ports.nfs,
+            mount: ports.mount,
+            portmap: ports.portmap,
+            nlm: ports.nlm_port(),
+            nsm: ports.nsm_port(),
+        };
         Box::pin(async move {
             match endpoint {
                 Endpoint::Tcp(listener) => programs::serve(listener, vserver, ports, cancel).await,
@@ -186,7 +192,7 @@ mod tests {
         let socket = UdpSocket::bind("127.91.3.10:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
-        let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port() };
+        let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port(), ..LifPorts::default() };
         let cancel = CancellationToken::new();
         let serving = tokio::spawn(serve_nfs()(Endpoint::Udp(socket), vserver, ports, cancel.clone()));
         let client = UdpSocket::bind("127.91.3.10:0").await.unwrap();

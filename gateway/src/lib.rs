@@ -13,6 +13,8 @@ mod memory;
 pub mod metrics;
 pub mod migration;
 pub mod nfs3;
+pub mod nlm;
+pub mod openstate;
 pub mod peers;
 pub mod portmap;
 pub mod programs;

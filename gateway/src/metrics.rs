@@ -1,6 +1,7 @@
 //! Metrics of a node in Prometheus' text format. What is counted where is named here and nowhere else.
 
 use crate::cluster::Cluster;
+use crate::vserver::Vserver;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use migrate::{MigrationRecord, Phase};
@@ -33,6 +34,11 @@ pub fn install() {
         describe_gauge!("ferry_write_limit_bytes_per_second", "Write limit in force; 0: none");
         describe_gauge!("ferry_requests_in_flight", "Requests inside the gate");
         describe_gauge!("ferry_requests_parked", "Requests that wait at a frozen gate");
+        describe_gauge!("ferry_locks_held", "Byte-range locks that clients hold");
+        describe_gauge!("ferry_locks_waiting", "Requests that wait for a lock");
+        describe_gauge!("ferry_share_reservations", "Share reservations that clients hold");
+        describe_gauge!("ferry_lock_clients", "Clients that hold or want locks");
+        describe_gauge!("ferry_lock_grace_seconds", "What is left of the grace period");
         describe_gauge!("ferry_migration_phase", "1 for the phase that a migration is in");
         describe_counter!("ferry_consistency_points_total", "Consistency points taken by the clock");
         describe_gauge!("ferry_volume_fault", "1 for a volume that takes no changes or can't be mounted");
@@ -72,6 +78,20 @@ fn volumes(cluster: &Cluster, vserver: &str) {
     }
 }
 
+/// What clients of a vserver have locked.
+fn locks(vserver: &Vserver) {
+    let counts = vserver.locks.counts();
+    let gauge = |what: &'static str, value: usize| {
+        gauge!(what, "vserver" => vserver.name.clone()).set(as_f64(value as u64));
+    };
+    gauge("ferry_locks_held", counts.locks);
+    gauge("ferry_locks_waiting", counts.waiting);
+    gauge("ferry_share_reservations", counts.shares);
+    gauge("ferry_lock_clients", counts.clients);
+    let left = vserver.grace.left().unwrap_or_default();
+    gauge!("ferry_lock_grace_seconds", "vserver" => vserver.name.clone()).set(left.as_secs_f64());
+}
+
 /// Counts a consistency point.
 pub(crate) fn consistency_point() {
     counter!("ferry_consistency_points_total").increment(1);
@@ -83,6 +103,7 @@ pub fn render(cluster: &Cluster, migrations: &[MigrationRecord]) -> String {
         let vserver = &served.vserver;
         let name = vserver.name.clone();
         volumes(cluster, &name);
+        locks(vserver);
         let counters = vserver.qos.counters();
         counter!("ferry_read_bytes_total", "vserver" => name.clone()).absolute(counters.read_bytes);
         counter!("ferry_read_ops_total", "vserver" => name.clone()).absolute(counters.read_ops);

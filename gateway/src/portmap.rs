@@ -12,6 +12,8 @@ pub const PORTMAP_PROGRAM: u32 = 100_000;
 
 const NFS_PROGRAM: u32 = 100_003;
 const MOUNT_PROGRAM: u32 = 100_005;
+const NLM_PROGRAM: u32 = 100_021;
+const NSM_PROGRAM: u32 = 100_024;
 /// Longest string of an rpcbind argument.
 const STRING_MAX: usize = 255;
 
@@ -24,6 +26,10 @@ pub struct Ports {
     pub mount: u16,
     /// Portmap and rpcbind.
     pub portmap: u16,
+    /// Lock manager.
+    pub nlm: u16,
+    /// Status monitor.
+    pub nsm: u16,
 }
 
 /// One version of a program that is here.
@@ -40,10 +46,12 @@ impl Ports {
     fn services(&self) -> impl Iterator<Item = Service> {
         use Transport::{Tcp, Udp};
         const BOTH: &[Transport] = &[Tcp, Udp];
-        let programs: [(u32, &[u32], &[Transport], u16); 3] = [
+        let programs: [(u32, &[u32], &[Transport], u16); 5] = [
             (PORTMAP_PROGRAM, &[2, 3, 4], BOTH, self.portmap),
             (NFS_PROGRAM, &[3], &[Tcp], self.nfs),
             (MOUNT_PROGRAM, &[3], BOTH, self.mount),
+            (NLM_PROGRAM, &[4], BOTH, self.nlm),
+            (NSM_PROGRAM, &[1], BOTH, self.nsm),
         ];
         let services = programs.into_iter().flat_map(|(prog, versions, transports, port)| {
             versions.iter().flat_map(move |&vers| {
@@ -229,7 +237,7 @@ mod tests {
     use super::*;
     use crate::rpc::auth::OpaqueAuth;
 
-    const PORTS: Ports = Ports { nfs: 2049, mount: 20048, portmap: 111 };
+    const PORTS: Ports = Ports { nfs: 2049, mount: 20048, portmap: 111, nlm: 4045, nsm: 4046 };
     const HEADER_LEN: usize = 24;
 
     fn ask(vers: u32, proc: u32, args: &[u8]) -> Vec<u8> {
@@ -265,7 +273,9 @@ mod tests {
         for vers in [2, 3, 4] {
             expected.extend([1, 100_000, vers, 6, 111, 1, 100_000, vers, 17, 111]);
         }
-        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048, 0]);
+        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048]);
+        expected.extend([1, 100_021, 4, 6, 4045, 1, 100_021, 4, 17, 4045]);
+        expected.extend([1, 100_024, 1, 6, 4046, 1, 100_024, 1, 17, 4046, 0]);
         assert_eq!(ask(2, 4, &[])[HEADER_LEN..], words(&expected));
         let longest = ask_at("fd00:1111:2222:3333:4444:5555:6666:7777", Transport::Udp, 4, 4, &[]);
         assert!(longest.len() <= crate::rpc::udp::REPLY_LEN_MAX);

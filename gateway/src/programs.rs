@@ -4,6 +4,8 @@
 use crate::nfs3;
 use crate::nfs3::mount::{self, MOUNT_PROGRAM, MOUNT_V3};
 use crate::nfs3::types::{NFS_PROGRAM, NFS_V3};
+use crate::nlm;
+use crate::nlm::types::{NLM_PROGRAM, NLM_V4, NSM_PROGRAM, NSM_V1};
 use crate::portmap::{self, PORTMAP_PROGRAM, Ports};
 use crate::rpc::call::{Call, Refusal};
 use crate::rpc::server::{self, Outcome, Request, Service, Transport};
@@ -23,7 +25,9 @@ pub(crate) struct Programs {
 /// Answers the calls that come in at `listener`, until `cancel`; then closes every connection at once and returns when
 /// no call runs any more. `ports` is what portmap tells.
 pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ports: Ports, cancel: CancellationToken) {
-    server::serve(listener, Arc::new(Programs { vserver, ports }), cancel).await;
+    let calls = nlm::call_clients(Arc::clone(&vserver), cancel.clone());
+    let serving = server::serve(listener, Arc::new(Programs { vserver, ports }), cancel);
+    tokio::join!(serving, calls);
 }
 
 /// Answers the calls that come to `socket`, until `cancel`; returns when none runs any more. NFS itself is not served
@@ -51,12 +55,16 @@ impl Service for Programs {
             (NFS_PROGRAM, _) if request.transport == Transport::Udp => Refusal::ProgUnavail,
             (NFS_PROGRAM, NFS_V3) => return nfs3::run(&self.vserver, request).await,
             (MOUNT_PROGRAM, MOUNT_V3) => return mount::run(&self.vserver, request).await,
+            (NLM_PROGRAM, NLM_V4) => return nlm::run(&self.vserver, request).await,
+            (NSM_PROGRAM, NSM_V1) => return nlm::run_status_monitor(&self.vserver, request).await,
             (PORTMAP_PROGRAM, _) => {
                 let route = (request.local, request.transport);
                 return Outcome::Reply(portmap::answer(call, request.args, &self.ports, route).finish());
             }
             (NFS_PROGRAM, _) => Refusal::ProgMismatch { low: NFS_V3, high: NFS_V3 },
             (MOUNT_PROGRAM, _) => Refusal::ProgMismatch { low: MOUNT_V3, high: MOUNT_V3 },
+            (NLM_PROGRAM, _) => Refusal::ProgMismatch { low: NLM_V4, high: NLM_V4 },
+            (NSM_PROGRAM, _) => Refusal::ProgMismatch { low: NSM_V1, high: NSM_V1 },
             _ => Refusal::ProgUnavail,
         };
         Outcome::refused(call.xid, refusal)

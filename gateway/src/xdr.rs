@@ -62,6 +62,15 @@ impl Xdr for u32 {
     }
 }
 
+impl Xdr for [u32; 4] {
+    fn encode(&self, out: &mut Encoder) {
+        self.iter().for_each(|word| out.u32(*word));
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        Ok([input.u32()?, input.u32()?, input.u32()?, input.u32()?])
+    }
+}
+
 impl Xdr for u64 {
     fn encode(&self, out: &mut Encoder) {
         out.u64(*self);

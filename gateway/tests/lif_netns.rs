@@ -232,7 +232,7 @@ fn record(address: &str, prefix: u8) -> LifRecord {
         address: gateway::vserver::parse_client(&format!("{address}/{prefix}")).unwrap(),
         interface: Some("here".to_owned()),
         home: "n".to_owned(),
-        ports: LifPorts { nfs: PORT, mount: PORT, portmap: 0 },
+        ports: LifPorts { nfs: PORT, mount: PORT, portmap: 0, ..LifPorts::default() },
     }
 }
 

@@ -8,6 +8,7 @@ pub mod crash;
 pub mod faulty_move;
 pub mod ferry;
 pub mod guest;
+pub mod lock_client;
 pub mod model;
 pub mod nfs_load;
 pub mod pair;

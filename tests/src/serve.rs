@@ -54,7 +54,7 @@ impl Server {
         vserver.set_exports(ExportPolicies::new(BTreeMap::from([("all".to_owned(), vec![rule])])));
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let ports = Ports { nfs: address.port(), mount: address.port(), portmap: 0 };
+        let ports = Ports { nfs: address.port(), mount: address.port(), portmap: 0, nlm: 0, nsm: 0 };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(programs::serve(listener, vserver.clone(), ports, cancel.clone()));
         Ok(Server { vserver, address, cancel, task })

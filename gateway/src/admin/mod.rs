@@ -6,6 +6,7 @@ mod auth;
 mod cluster;
 mod export_policies;
 mod lifs;
+mod locks;
 mod migrations;
 mod peers;
 mod problem;
@@ -61,6 +62,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         qtrees::Api::openapi(),
         quotas::Api::openapi(),
         lifs::Api::openapi(),
+        locks::Api::openapi(),
         export_policies::Api::openapi(),
         migrations::Api::openapi(),
     ];
@@ -82,6 +84,7 @@ pub fn router(state: AdminState) -> Router {
         .merge(qtrees::routes())
         .merge(quotas::routes())
         .merge(lifs::routes())
+        .merge(locks::routes())
         .merge(export_policies::routes())
         .merge(migrations::routes());
     let protected = Router::new()

@@ -12,6 +12,7 @@ use migrate::{Failpoints, Ports};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+mod locks;
 mod quotas;
 mod snapshots;
 mod volumes;

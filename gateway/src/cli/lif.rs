@@ -12,6 +12,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("NFS", "ports.nfs"),
     ("MOUNT", "ports.mount"),
     ("PORTMAP", "ports.portmap"),
+    ("NLM", "ports.nlm"),
+    ("NSM", "ports.nsm"),
     ("INTERFACE", "interface"),
     ("STATE", "state"),
     ("FAULT", "fault"),
@@ -29,13 +31,19 @@ pub struct Ports {
     /// Portmapper port, 0 for none [default: that of the node's configuration file]
     #[arg(long)]
     portmap_port: Option<u16>,
+    /// Port of the lock manager, 0 for that of NFS [default: that of the node's configuration file]
+    #[arg(long)]
+    nlm_port: Option<u16>,
+    /// Port of the status monitor, 0 for that of NFS [default: that of the node's configuration file]
+    #[arg(long)]
+    nsm_port: Option<u16>,
 }
 
 impl Ports {
-    /// All three or none: those not named are taken from `old`.
+    /// All or none: those not named are taken from `old`; the last two are those of NFS then.
     fn body(&self, old: Option<&Value>) -> anyhow::Result<Value> {
         let named = [self.nfs_port, self.mount_port, self.portmap_port];
-        if named.iter().all(Option::is_none) {
+        if named.iter().chain(&[self.nlm_port, self.nsm_port]).all(Option::is_none) {
             return Ok(Value::Null);
         }
         let port = |named: Option<u16>, field: &str| {
@@ -46,9 +54,13 @@ impl Ports {
                 .context("name all of --nfs-port, --mount-port and --portmap-port")
         };
         let [nfs, mount, portmap] = named;
-        Ok(
-            json!({ "nfs": port(nfs, "nfs")?, "mount": port(mount, "mount")?, "portmap": port(portmap, "portmap")? }),
-        )
+        Ok(json!({
+            "nfs": port(nfs, "nfs")?,
+            "mount": port(mount, "mount")?,
+            "portmap": port(portmap, "portmap")?,
+            "nlm": port(self.nlm_port, "nlm").unwrap_or(0),
+            "nsm": port(self.nsm_port, "nsm").unwrap_or(0),
+        }))
     }
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod export_policy;
 mod lif;
+mod lock;
 mod migrate;
 mod node;
 mod output;
@@ -80,6 +81,9 @@ pub enum Command {
     /// Logical interfaces: the addresses of a virtual server
     #[command(subcommand)]
     Lif(lif::LifCommand),
+    /// Locks that clients hold
+    #[command(subcommand)]
+    Lock(lock::LockCommand),
     /// Export policies: which clients may reach a virtual server's volumes
     #[command(subcommand)]
     ExportPolicy(export_policy::ExportPolicyCommand),
@@ -143,6 +147,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Qtree(command) => qtree::run(command, &client, output),
         Command::Quota(command) => quota::run(command, &client, output),
         Command::Lif(command) => lif::run(command, &client, output),
+        Command::Lock(command) => lock::run(command, &client, output),
         Command::ExportPolicy(command) => export_policy::run(command, &client, output),
         Command::Qos(command) => qos::run(command, &client, output),
         Command::Peer(command) => peer::run(command, &client, output),

@@ -74,6 +74,8 @@ impl Cluster {
             nfs: self.config.nfs.port,
             mount: self.config.nfs.mount_port,
             portmap: self.config.nfs.portmap_port,
+            nlm: self.config.nfs.nlm_port,
+            nsm: self.config.nfs.nsm_port,
         });
         let record = LifRecord {
             vserver: vserver.to_owned(),

@@ -8,6 +8,7 @@ mod clones;
 mod error;
 mod images;
 mod lifs;
+mod locks;
 mod peering;
 mod policies;
 mod quotas;
@@ -23,6 +24,8 @@ pub use checkpoint::run_checkpoints;
 pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
 pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use locks::{BrokenLocks, LockKind, LockView};
+pub(crate) use locks::put_arrived;
 pub use quotas::{
     NewQtree, QtreePatch, QtreeView, QuotaAmounts, QuotaKind, QuotaRuleView, QuotaUseView, QuotaWhom,
 };

@@ -2,6 +2,7 @@
 //!
 //! Only vservers whose durable ownership says so come here; this file checks that once more before it mounts.
 
+use super::locks::KeptLocks;
 use super::{Cluster, ClusterError, Result, blocking, now};
 use crate::lif::{self, LifUp, Serve};
 use crate::store::{AppliedRecord, LifPorts, LifRecord, StoreError, VolumeRecord, VserverRecord};
@@ -148,7 +149,7 @@ impl Cluster {
     }
 
     fn mount_blocking(&self, name: &str) -> Result<Served> {
-        let record = self.mark_mounted(name)?;
+        let (record, locks) = self.mark_mounted(name)?;
         let vserver = Vserver::new(&record.name, record.uuid, record.handle_key, record.write_verifier);
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
@@ -165,12 +166,13 @@ impl Cluster {
         served.vserver.set_exports(ExportPolicies::new(record.export_policies));
         served.set_operator_limit(record.qos.write_limit_bytes_per_s);
         self.import_open_state(&served.vserver)?;
+        self.restore_locks(&served.vserver, record.nsm_state, locks)?;
         Ok(served)
     }
 
     /// Notes durably that the volumes are mounted. If they were already, the node went down without closing them,
     /// and UNSTABLE writes may be lost: clients learn that from a new write verifier.
-    fn mark_mounted(&self, name: &str) -> Result<VserverRecord> {
+    fn mark_mounted(&self, name: &str) -> Result<(VserverRecord, KeptLocks)> {
         self.store.update(|tx| {
             let mut record: VserverRecord =
                 tx.get(name)?.ok_or_else(|| ClusterError::not_found("vserver", name))?;
@@ -184,9 +186,10 @@ impl Cluster {
                 tracing::warn!(vserver = name, "was not closed cleanly; new write verifier");
                 record.write_verifier = random_verifier();
             }
+            let locks = KeptLocks::take(tx, &mut record)?;
             record.mounted = true;
             tx.put(&record)?;
-            Ok(record)
+            Ok((record, locks))
         })
     }
 
@@ -250,7 +253,9 @@ impl Cluster {
         let Some(served) = self.served(name) else { return Ok(()) };
         served.end_requests();
         served.lifs_down().await;
-        if tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_err() {
+        let drained =
+            tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_ok();
+        if !drained {
             tracing::warn!(vserver = name, "requests did not end in time");
         }
         self.served.lock().remove(name);
@@ -264,6 +269,9 @@ impl Cluster {
             this.store.update(|tx| {
                 if let Some(mut record) = tx.get::<VserverRecord>(&name)? {
                     record.mounted = false;
+                    if drained && record.ownership.state.owns() {
+                        super::locks::keep(tx, &served.vserver)?;
+                    }
                     tx.put(&record)?;
                 }
                 Ok::<(), StoreError>(())

@@ -3,7 +3,7 @@
 use super::served::mounted_volume;
 use super::{CloneView, Cluster, ClusterError, Result, ScrubView, Served, blocking, check_name, now};
 use crate::store::{Guarantee, Record, SnapshotDirSetting, SnapshotSettings, StoreError, VolumeRecord};
-use crate::vserver::{Namespace, POLICY_DEFAULT};
+use crate::vserver::{Namespace, POLICY_DEFAULT, VolumeId};
 use fsstore::{FileDisk, NotBlank, VOLUME_BYTES_MIN, Volume, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -307,6 +307,7 @@ impl Cluster {
             let (out, rest) = served.mounts().into_iter().partition(|mount| mount.name == record.name);
             let rest: Vec<_> = rest;
             served.vserver.set_namespace(Namespace::build(rest, now())?);
+            served.vserver.locks.forget_volume(VolumeId::of(record.uuid));
             served.set_fault(format!("volume {}", record.name), None);
             gone = Vec::into_iter(out).next();
         }

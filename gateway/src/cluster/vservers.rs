@@ -65,6 +65,7 @@ impl Cluster {
             mounted: false,
             export_policies: BTreeMap::from([(POLICY_DEFAULT.to_owned(), default_policy())]),
             qos: QosRecord::default(),
+            nsm_state: 0,
         };
         let this = Arc::clone(self);
         blocking(move || {
@@ -176,6 +177,7 @@ impl Cluster {
                 for lif in tx.list::<LifRecord>(&prefix)? {
                     tx.delete::<LifRecord>(&format!("{name}/{}", lif.name));
                 }
+                super::locks::forget(tx, &name)?;
                 tx.delete::<AppliedRecord>(&name);
                 tx.delete::<VserverRecord>(&name);
                 Ok::<(), StoreError>(())

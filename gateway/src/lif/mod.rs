@@ -234,7 +234,7 @@ mod tests {
             address: crate::vserver::parse_client(address).unwrap(),
             interface: None,
             home: "n".to_owned(),
-            ports: LifPorts { nfs: port, mount: port + 1, portmap: 0 },
+            ports: LifPorts { nfs: port, mount: port + 1, portmap: 0, ..LifPorts::default() },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::payload::{Crs, OpenState};
 use super::{Host, host_error};
-use crate::cluster::{Cluster, ClusterError, Result, blocking};
+use crate::cluster::{Cluster, ClusterError, Result, blocking, put_arrived};
 use crate::store::{
     AppliedRecord, Guarantee, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction,
     VolumeRecord, VserverRecord,
@@ -53,7 +53,7 @@ impl Cluster {
             },
         };
         let node = self.config.cluster.node.as_str();
-        self.store.update(|tx| write_configuration(tx, &crs, ownership.clone(), [0; 8], node))?;
+        self.store.update(|tx| write_configuration(tx, &crs, ownership.clone(), None, node))?;
         for info in &placeholder.volumes {
             let spec = VolumeSpec { uuid: info.uuid, size_bytes: info.size_bytes };
             let volumes = crs.volumes();
@@ -147,7 +147,8 @@ impl Cluster {
             let crs = Crs::decode(&applied.config).map_err(ClusterError::Invalid)?;
             let open_state = OpenState::decode(&applied.open_state).map_err(ClusterError::Invalid)?;
             let ownership = Ownership { epoch: epoch.0, state: OwnershipState::Serving };
-            write_configuration(tx, &crs, ownership, open_state.write_verifier, node)?;
+            write_configuration(tx, &crs, ownership, Some(&open_state), node)?;
+            put_arrived(tx, vserver, open_state.locks, &open_state.watched)?;
             Ok(())
         })
     }
@@ -197,7 +198,7 @@ fn write_configuration(
     tx: &mut Transaction<'_>,
     crs: &Crs,
     ownership: Ownership,
-    write_verifier: [u8; 8],
+    open_state: Option<&OpenState>,
     node: &str,
 ) -> Result<(), StoreError> {
     let prefix = format!("{}/", crs.name);
@@ -214,10 +215,11 @@ fn write_configuration(
         uuid: crs.uuid,
         ownership,
         handle_key: crs.handle_key.clone(),
-        write_verifier,
+        write_verifier: open_state.map(|state| state.write_verifier).unwrap_or_default(),
         mounted: false,
         export_policies: crs.export_policies.clone(),
         qos: crs.qos,
+        nsm_state: open_state.map(|state| state.nsm_state).unwrap_or_default(),
     })
 }
 
@@ -251,6 +253,8 @@ impl DestinationHost for Host {
                 let state = OpenState::decode(&applied.open_state).map_err(ClusterError::Invalid)?;
                 let cache = crate::rpc::drc::ReplyCache::default();
                 cache.import(&state.reply_cache).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+                let locks = crate::openstate::LockTable::default();
+                locks.import(&state.locks).map_err(|error| ClusterError::Invalid(error.to_string()))?;
                 if crs.name != applied.vserver {
                     return Err(ClusterError::Invalid("the configuration is of another vserver".to_owned()));
                 }

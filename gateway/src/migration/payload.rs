@@ -3,17 +3,22 @@
 //! Formats only. Both hold secrets or client data: never logged, sent only over the link between peers.
 
 use crate::handle::HandleKey;
+use crate::openstate::WatchedClient;
 use crate::store::{
     Guarantee, LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord,
 };
 use crate::vserver::ExportRule;
+use crate::xdr::{Decoder, Encoder, XdrError};
+use bytes::Bytes;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const CRS_VERSION: u32 = 1;
-const OPEN_STATE_VERSION: u8 = 1;
+const OPEN_STATE_VERSION: u8 = 2;
+/// Without locks.
+const OPEN_STATE_VERSION_1: u8 = 1;
 /// Version and write verifier.
 const OPEN_STATE_HEAD: usize = 9;
 
@@ -158,14 +163,22 @@ impl Crs {
 ///
 /// ```text
 /// 0         1                9
-/// | version | write verifier | reply cache, as ReplyCache::export gives it
+/// | version | write verifier | XDR: NSM state | watched clients | reply cache | locks
 /// ```
+/// Reply cache and locks are opaques, as `ReplyCache::export` and `LockTable::export` give them. In version 1 all that
+/// followed the verifier was the reply cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenState {
     /// The write verifier; clients need not send UNSTABLE writes again that are still in the log.
     pub write_verifier: [u8; 8],
     /// First answers to calls that must not be run twice.
     pub reply_cache: Vec<u8>,
+    /// Locks, reservations and who waits for them.
+    pub locks: Vec<u8>,
+    /// Clients to be told if their locks are lost.
+    pub watched: Vec<WatchedClient>,
+    /// Which life of the vserver this is: clients need not hear that it moved.
+    pub nsm_state: u32,
 }
 
 impl OpenState {
@@ -174,7 +187,13 @@ impl OpenState {
         let mut out = Vec::with_capacity(OPEN_STATE_HEAD + self.reply_cache.len());
         out.push(OPEN_STATE_VERSION);
         out.extend_from_slice(&self.write_verifier);
-        out.extend_from_slice(&self.reply_cache);
+        let mut rest = Encoder::with_capacity(self.reply_cache.len() + self.locks.len() + 64);
+        rest.u32(self.nsm_state);
+        rest.u32(u32::try_from(self.watched.len()).unwrap_or(u32::MAX));
+        self.watched.iter().for_each(|client| rest.put(client));
+        rest.opaque(&self.reply_cache);
+        rest.opaque(&self.locks);
+        out.extend_from_slice(&rest.finish().into_bytes());
         out
     }
 
@@ -184,13 +203,28 @@ impl OpenState {
     /// What is wrong, for people.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let wrong = || "the protocol state of the vserver does not read".to_owned();
-        let (head, reply_cache) = bytes.split_at_checked(OPEN_STATE_HEAD).ok_or_else(wrong)?;
+        let (head, rest) = bytes.split_at_checked(OPEN_STATE_HEAD).ok_or_else(wrong)?;
         let (version, verifier) = head.split_first().ok_or_else(wrong)?;
+        let write_verifier = verifier.try_into().map_err(|_| wrong())?;
+        if *version == OPEN_STATE_VERSION_1 {
+            let locks = crate::openstate::LockTable::default().export();
+            let reply_cache = rest.to_vec();
+            return Ok(OpenState { write_verifier, reply_cache, locks, watched: Vec::new(), nsm_state: 0 });
+        }
         if *version != OPEN_STATE_VERSION {
             return Err(format!("the protocol state has version {version}, not {OPEN_STATE_VERSION}"));
         }
-        let write_verifier = verifier.try_into().map_err(|_| wrong())?;
-        Ok(OpenState { write_verifier, reply_cache: reply_cache.to_vec() })
+        Self::decode_rest(write_verifier, rest).map_err(|_| wrong())
+    }
+
+    fn decode_rest(write_verifier: [u8; 8], rest: &[u8]) -> Result<Self, XdrError> {
+        let mut input = Decoder::new(Bytes::copy_from_slice(rest));
+        let nsm_state = input.u32()?;
+        let watched = (0..input.u32()?).map(|_| input.take()).collect::<Result<_, _>>()?;
+        let reply_cache = input.opaque(usize::MAX)?.into();
+        let locks = input.opaque(usize::MAX)?.into();
+        input.finish()?;
+        Ok(OpenState { write_verifier, reply_cache, locks, watched, nsm_state })
     }
 }
 
@@ -209,6 +243,7 @@ mod tests {
             mounted: true,
             export_policies: BTreeMap::new(),
             qos: QosRecord { write_limit_bytes_per_s: Some(5000) },
+            nsm_state: 3,
         }
     }
 
@@ -254,10 +289,25 @@ mod tests {
 
     #[test]
     fn protocol_state_reads_back_and_short_or_newer_ones_are_refused() {
-        let state = OpenState { write_verifier: *b"verifier", reply_cache: vec![1, 2, 3] };
+        let watched = WatchedClient {
+            client: [10, 0, 0, 1].into(),
+            local: "fd00::1".parse().unwrap(),
+            name: Box::from(*b"client"),
+        };
+        let state = OpenState {
+            write_verifier: *b"verifier",
+            reply_cache: vec![1, 2, 3],
+            locks: vec![4, 5],
+            watched: vec![watched],
+            nsm_state: 7,
+        };
         let bytes = state.encode();
         assert_eq!(OpenState::decode(&bytes).unwrap(), state);
-        assert!(OpenState::decode(&bytes[..8]).is_err());
-        assert!(OpenState::decode(&[2; 9]).is_err());
+        for len in 0..bytes.len() {
+            assert!(OpenState::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        assert!(OpenState::decode(&[3; 9]).is_err());
+        let older = OpenState::decode(b"\x01verifier123").unwrap();
+        assert_eq!((older.reply_cache.as_slice(), older.watched.len()), (&b"123"[..], 0));
     }
 }

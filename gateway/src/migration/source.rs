@@ -188,6 +188,9 @@ impl SourceHost for Host {
             let state = OpenState {
                 write_verifier: served.vserver.write_verifier(),
                 reply_cache: served.vserver.reply_cache.export(),
+                locks: served.vserver.locks.export(),
+                watched: served.vserver.watched.all(),
+                nsm_state: served.vserver.watched.state(),
             };
             Ok(state.encode())
         })

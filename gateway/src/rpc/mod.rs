@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod call;
 pub mod drc;
+pub mod outgoing;
 pub mod record;
 pub mod server;
 pub mod udp;

@@ -21,6 +21,10 @@ pub enum Table {
     Migrations,
     /// What a migration brought for a vserver that does not serve yet.
     Applied,
+    /// Clients that must be told if their locks are lost.
+    Watched,
+    /// Locks of vservers that do not run, to be had again when they do.
+    Locks,
 }
 
 impl Table {
@@ -33,6 +37,8 @@ impl Table {
             Table::Peers => "peers",
             Table::Migrations => "migrations",
             Table::Applied => "applied",
+            Table::Watched => "watched",
+            Table::Locks => "locks",
         })
     }
 }

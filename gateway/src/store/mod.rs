@@ -8,9 +8,9 @@ mod records;
 
 pub use backend::{Backend, BackendError, Change, RedbBackend, Table};
 pub use records::{
-    AppliedRecord, CloneRecord, Guarantee, LifPorts, LifRecord, MigrationEntry, Ownership, OwnershipState,
-    PeerRecord, QosRecord, Record, ScheduleRecord, SnapshotDirSetting, SnapshotSettings, VolumeRecord,
-    VserverRecord,
+    AppliedRecord, CloneRecord, Guarantee, LifPorts, LifRecord, LocksRecord, MigrationEntry, Ownership,
+    OwnershipState, PeerRecord, QosRecord, Record, ScheduleRecord, SnapshotDirSetting, SnapshotSettings,
+    VolumeRecord, VserverRecord, WatchedRecord,
 };
 
 use std::path::Path;

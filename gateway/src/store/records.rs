@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
 
 /// Something that the store keeps.
@@ -104,6 +104,10 @@ pub struct VserverRecord {
     pub export_policies: BTreeMap<String, Vec<ExportRule>>,
     /// Limits.
     pub qos: QosRecord,
+    /// Which life it is, as clients of its lock manager are told (NSM's `state`): odd, and another one whenever their
+    /// locks were lost; 0 before its first.
+    #[serde(default)]
+    pub nsm_state: u32,
 }
 
 impl Record for VserverRecord {
@@ -215,7 +219,7 @@ impl Record for VolumeRecord {
 }
 
 /// The ports that a LIF listens on. They move with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LifPorts {
     /// NFS.
@@ -224,17 +228,40 @@ pub struct LifPorts {
     pub mount: u16,
     /// Portmapper; 0: none.
     pub portmap: u16,
+    /// Lock manager; 0 or absent: the port of NFS.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nlm: u16,
+    /// Status monitor; 0 or absent: the port of NFS.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nsm: u16,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(port: &u16) -> bool {
+    *port == 0
 }
 
 impl LifPorts {
     /// Where connections come in. One port may be several programs'.
     pub fn tcp(&self) -> BTreeSet<u16> {
-        [self.nfs, self.mount, self.portmap].into_iter().filter(|port| *port != 0).collect()
+        let all = [self.nfs, self.mount, self.portmap, self.nlm, self.nsm];
+        all.into_iter().filter(|port| *port != 0).collect()
+    }
+
+    /// The lock manager's port.
+    pub fn nlm_port(&self) -> u16 {
+        if self.nlm == 0 { self.nfs } else { self.nlm }
+    }
+
+    /// The status monitor's port.
+    pub fn nsm_port(&self) -> u16 {
+        if self.nsm == 0 { self.nfs } else { self.nsm }
     }
 
     /// Where datagrams come in: NFS itself is not served over UDP.
     pub fn udp(&self) -> BTreeSet<u16> {
-        [self.mount, self.portmap].into_iter().filter(|port| *port != 0).collect()
+        let all = [self.mount, self.portmap, self.nlm_port(), self.nsm_port()];
+        all.into_iter().filter(|port| *port != 0).collect()
     }
 }
 
@@ -313,6 +340,51 @@ impl std::fmt::Debug for AppliedRecord {
 
 impl Record for AppliedRecord {
     const TABLE: Table = Table::Applied;
+    fn key(&self) -> String {
+        self.vserver.clone()
+    }
+}
+
+/// A client that must be told if its locks are lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedRecord {
+    /// Name of the vserver.
+    pub vserver: String,
+    /// Address of the client.
+    pub client: IpAddr,
+    /// Address of the vserver that the client knows.
+    pub local: IpAddr,
+    /// What the client calls itself.
+    #[serde(with = "base64_text")]
+    pub name: Vec<u8>,
+}
+
+impl Record for WatchedRecord {
+    const TABLE: Table = Table::Watched;
+    fn key(&self) -> String {
+        let name: String = self.name.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}/{}/{}/{name}", self.vserver, self.client, self.local)
+    }
+}
+
+/// The locks of a vserver that was stopped cleanly or has just arrived, until it runs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocksRecord {
+    /// Name of the vserver.
+    pub vserver: String,
+    /// The open state, as `LockTable::export` gives it.
+    #[serde(with = "base64_text")]
+    pub locks: Vec<u8>,
+}
+
+impl std::fmt::Debug for LocksRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocksRecord({}, ..)", self.vserver)
+    }
+}
+
+impl Record for LocksRecord {
+    const TABLE: Table = Table::Locks;
     fn key(&self) -> String {
         self.vserver.clone()
     }

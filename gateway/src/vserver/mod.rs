@@ -21,9 +21,12 @@ pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_pat
 pub use qos::{Qos, QosCounters, WRITE_LIMIT_MIN};
 
 use crate::handle::HandleKey;
+use crate::openstate::{Grace, LockTable, WatchedClients};
 use crate::rpc::drc::ReplyCache;
+use crate::rpc::outgoing::PORTMAP_PORT;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use uuid::Uuid;
 
 /// A virtual server that is served here. Always in an [`Arc`].
@@ -39,6 +42,14 @@ pub struct Vserver {
     pub qos: Qos,
     /// First answers to calls that must not be run twice; moves with the vserver.
     pub reply_cache: ReplyCache,
+    /// Locks and share reservations of all protocols; move with the vserver.
+    pub locks: LockTable,
+    /// Clients to be told when their locks are lost; move with the vserver.
+    pub watched: WatchedClients,
+    /// After locks were lost.
+    pub grace: Grace,
+    /// Where clients' portmappers are; only tests have others.
+    pub client_portmap_port: AtomicU16,
     handle_key: HandleKey,
     write_verifier: [u8; 8],
     namespace: ArcSwap<Namespace>,
@@ -54,6 +65,10 @@ impl Vserver {
             gate: Gate::new(),
             qos: Qos::new(),
             reply_cache: ReplyCache::default(),
+            locks: LockTable::default(),
+            watched: WatchedClients::default(),
+            grace: Grace::default(),
+            client_portmap_port: AtomicU16::new(PORTMAP_PORT),
             handle_key,
             write_verifier,
             namespace: ArcSwap::default(),

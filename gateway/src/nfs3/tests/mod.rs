@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const PORTS: Ports = Ports { nfs: 2049, mount: 20048, portmap: 111 };
+const PORTS: Ports = Ports { nfs: 2049, mount: 20048, portmap: 111, nlm: 0, nsm: 0 };
 const MIB: u64 = 1 << 20;
 
 fn rule(client: &str, write: bool, squash: Squash) -> ExportRule {

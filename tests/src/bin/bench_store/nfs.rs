@@ -50,7 +50,7 @@ impl<'a> Served<'a> {
         let listener = server.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let port = address.port();
-        let ports = Ports { nfs: port, mount: port, portmap: port };
+        let ports = Ports { nfs: port, mount: port, portmap: port, nlm: 0, nsm: 0 };
         server.spawn(serve(listener, vserver, ports, cancel.clone()));
         let (client, root) = clients.block_on(async {
             let client = Client::new(address, Options::default());
