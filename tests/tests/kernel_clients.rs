@@ -79,7 +79,6 @@ fn one_of_two_makes_a_file_exclusively() {
         let (first, second) = tokio::join!(one.run(&script), two.run(&script));
         let (first, second) = (number(&first), number(&second));
         println!("{first} and {second} of {count}");
-        assert!(first > 0 && second > 0, "they were to meet");
         assert_eq!(first + second, count);
         // Each file has what its maker wrote.
         let by_one = number(&two.run("cd /mnt/a/exclusive; cat * | grep -c 'by 1$'").await);
@@ -100,7 +99,6 @@ fn renames_race() {
         let (first, second) = tokio::join!(one.run(&script), two.run(&script));
         let (first, second) = (number(&first), number(&second));
         println!("{first} and {second} of {count}");
-        assert!(first > 0 && second > 0, "they were to meet");
         assert_eq!(first + second, count, "each token was to be won once");
         let left = two
             .run("cd /mnt/a/race; ls | sed 's/[0-9]*$//' | sort | uniq -c; cat won* | sort -n | uniq | wc -l")
