@@ -84,6 +84,12 @@ fn is_built(name: &str, version: &str) -> bool {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
     let root = target.join("tools");
+    // Cargo's own list of what is there: asking cargo would need the network each time.
+    let listed = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
+    if listed.contains(&format!("\"{name} {version} (")) {
+        return true;
+    }
+    println!("installing {name} {version}");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut install = Command::new(cargo);
     install.args(["install", "--quiet", "--locked", "--root"]).arg(&root).arg(format!("{name}@{version}"));

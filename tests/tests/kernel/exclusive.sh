@@ -1,8 +1,10 @@
 # Makes files that another client makes too, in an order of its own; says how many it was the first to make.
 mkdir -p /mnt/a/exclusive
 cd /mnt/a/exclusive
-perl -MErrno -MFcntl -e '
-    my ($count, $guest) = @ARGV;
+perl -MTime::HiRes=time,sleep -MErrno -MFcntl -e '
+    my ($count, $guest, $start) = @ARGV;
+    # Both begin together: they have one clock.
+    sleep $start - time if $start > time;
     my $won = 0;
     srand $guest;
     # The same order but for small steps aside, so that both are at the same place most of the time.
@@ -19,4 +21,4 @@ perl -MErrno -MFcntl -e '
             }
         }
     }
-    print "$won\n"' "$COUNT" "$GUEST"
+    print "$won\n"' "$COUNT" "$GUEST" "$START"

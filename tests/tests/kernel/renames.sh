@@ -1,7 +1,9 @@
 # Takes tokens by renaming them, as another client does; after each, replaces a file that both replace, and reads it.
 cd /mnt/a/race
-perl -MErrno -e '
-    my ($count, $guest) = @ARGV;
+perl -MTime::HiRes=time,sleep -MErrno -e '
+    my ($count, $guest, $start) = @ARGV;
+    # Both begin together: they have one clock.
+    sleep $start - time if $start > time;
     my $won = 0;
     my $line = "$guest" x 999 . "\n";
     for my $turn (0 .. $count - 1) {
@@ -24,4 +26,4 @@ perl -MErrno -e '
         die "read: $!" unless defined $content;
         die "torn: " . length $content unless $content =~ /^([12])\1{998}\n\z/;
     }
-    print "$won\n"' "$COUNT" "$GUEST"
+    print "$won\n"' "$COUNT" "$GUEST" "$START"
