@@ -140,7 +140,7 @@ impl Calls for CreateRemoves {
     fn next(&self, slot: u64, step: u64, out: &mut Encoder) -> u32 {
         let name = format!("new-{slot}-{}", step / 2);
         let place = DirOpArgs3 { dir: self.0.clone(), name: name.as_str().into() };
-        if step % 2 == 0 {
+        if step.is_multiple_of(2) {
             let attributes = SAttr3 { mode: Some(0o644), ..SAttr3::default() };
             // Unchecked: a round before may have ended between the two.
             Create3Args { place, how: CreateHow3::Unchecked(attributes) }.encode(out);

@@ -8,10 +8,13 @@ use ferry_tests::bench::{Better, Kind};
 use gateway::nfs3::types::StableHow;
 use std::time::Duration;
 
+/// Makes the calls of one round.
+pub(crate) type MakeCalls = Box<dyn Fn(&Files) -> Box<dyn Calls>>;
+
 /// What is made of one row's calls.
 pub(crate) enum Work {
     /// The calls by themselves.
-    Load(Box<dyn Fn(&Files) -> Box<dyn Calls>>),
+    Load(MakeCalls),
     /// WRITEs of this length to a new file, and a COMMIT behind them.
     NewFile { stable: StableHow, len: u32 },
     /// READDIRPLUS of the large directory, entry by entry.
