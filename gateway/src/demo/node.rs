@@ -56,7 +56,10 @@ impl Node {
         std::fs::create_dir_all(dir)?;
         let file = dir.join("ferry.toml");
         if !file.exists() {
-            let (admin, peer) = (free_port(Ipv4Addr::LOCALHOST)?, free_port(Ipv4Addr::LOCALHOST)?);
+            // Both at a time: one after the other, the same port could come twice.
+            let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+            let [admin, peer] = listeners.map(|listener| listener?.local_addr());
+            let (admin, peer) = (admin?.port(), peer?.port());
             let text = format!(
                 "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = {name:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
                  [peer]\nlisten = \"127.0.0.1:{peer}\"\n[nfs]\nport = {nfs_port}\nmount_port = {nfs_port}\nportmap_port = 0\n",

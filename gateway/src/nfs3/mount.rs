@@ -123,15 +123,10 @@ impl Xdr for MountRes3 {
 /// Runs one call of MOUNT version 3.
 pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let xid = request.call.xid;
-    let credential = match vserver.credential(&request).await {
-        Ok(credential) => credential,
+    let (caller, _pass) = match vserver.admit(&request).await {
+        Ok(admitted) => admitted,
         Err(outcome) => return outcome,
     };
-    let _pass = match vserver.pass(&request).await {
-        Ok(pass) => pass,
-        Err(outcome) => return outcome,
-    };
-    let caller = Caller::new(Arc::clone(vserver), &request, credential);
     let mut out = success(xid);
     match procedure(&caller, request.call.proc, request.args, &mut out) {
         Ok(()) => Outcome::Reply(out.finish()),

@@ -8,7 +8,7 @@ use super::{locking, remote};
 use crate::rpc::call::{Refusal, encode_refusal, encode_success};
 use crate::rpc::outgoing::Program;
 use crate::rpc::server::{Outcome, Request, Transport};
-use crate::vserver::{Caller, Vserver};
+use crate::vserver::Vserver;
 use crate::xdr::{Decoder, Encoder, Message, Xdr, XdrError};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -23,15 +23,10 @@ static ANSWERS: Semaphore = Semaphore::const_new(128);
 /// Runs one call to NLM version 4.
 pub async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let xid = request.call.xid;
-    let credential = match vserver.credential(&request).await {
-        Ok(credential) => credential,
+    let (caller, _pass) = match vserver.admit(&request).await {
+        Ok(admitted) => admitted,
         Err(outcome) => return outcome,
     };
-    let _pass = match vserver.pass(&request).await {
-        Ok(pass) => pass,
-        Err(outcome) => return outcome,
-    };
-    let caller = Caller::new(Arc::clone(vserver), &request, credential);
     let asked = Asked { caller, local: request.local.to_canonical(), transport: request.transport };
     let answer = answer(&asked, xid, request.call.proc, request.args.clone());
     // Run late, and once more, an UNLOCK or a LOCK would undo what its client did since.

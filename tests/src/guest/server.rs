@@ -2,7 +2,7 @@
 
 use super::boot::{self, Guest};
 use crate::ferry;
-use gateway::demo::node::{Api, Node, free_port};
+use gateway::demo::node::{Api, Node};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -36,10 +36,8 @@ impl Lab {
     fn configure(&self) {
         let dir = self.dir.join("node");
         std::fs::create_dir(&dir).expect("the node's directory");
-        let [admin, peer] = [(); 2].map(|()| free_port(Ipv4Addr::LOCALHOST).expect("a free port"));
         let text = format!(
-            "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = \"lab\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
-             [peer]\nlisten = \"127.0.0.1:{peer}\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n\
+            "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = \"lab\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n\
              grace_period_s = 20\n",
             dir.join("data")
         );
