@@ -37,7 +37,8 @@ impl Lab {
         let dir = self.dir.join("node");
         std::fs::create_dir(&dir).expect("the node's directory");
         let text = format!(
-            "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = \"lab\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n\
+            "data_dir = {:?}\nlog = \"info\"\n[cluster]\nname = \"lab\"\n[admin]\nlisten = \"127.0.0.1:7680\"\n\
+             [peer]\nlisten = \"127.0.0.1:7681\"\n[nfs]\nport = 2049\nmount_port = 20048\nportmap_port = 111\n\
              grace_period_s = 20\n",
             dir.join("data")
         );
