@@ -10,6 +10,7 @@ use super::types::{DirOpArgs3, FType3, FileName3, SAttr3, WccData};
 use crate::vserver::{Caller, Target};
 use bytes::Bytes;
 use fsstore::{CreateHow, Done, FileKind, Op, SetAttrs};
+use std::net::IpAddr;
 
 /// Makes a name in `place` with the operation that `make` builds, and answers as CREATE does.
 async fn create(
@@ -37,6 +38,19 @@ fn new_attrs(wire: &SAttr3) -> Result<SetAttrs, NfsStat3> {
     set_attrs(wire).map(|attrs| SetAttrs { size: None, ..attrs })
 }
 
+/// The verifier of an exclusive CREATE, made the client's own: Linux makes it of its clock since boot and a process's number, which two
+/// machines that began alike have in common, and then both would be told that they made the file (RFC 1813 §3.3.8).
+fn of_client(verifier: [u8; 8], client: IpAddr) -> [u8; 8] {
+    let address = match client {
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => {
+            let (high, low) = (u128::from(address) >> 64, u128::from(address) & u128::from(u64::MAX));
+            u64::try_from(high ^ low).unwrap_or(0)
+        }
+    };
+    (u64::from_be_bytes(verifier) ^ address.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes()
+}
+
 impl Handler for Create {
     const ONCE: bool = true;
 
@@ -45,7 +59,7 @@ impl Handler for Create {
             let how = match &args.how {
                 CreateHow3::Unchecked(attributes) => CreateHow::Unchecked(set_attrs(attributes)?),
                 CreateHow3::Guarded(attributes) => CreateHow::Guarded(set_attrs(attributes)?),
-                CreateHow3::Exclusive(verifier) => CreateHow::Exclusive(*verifier),
+                CreateHow3::Exclusive(verifier) => CreateHow::Exclusive(of_client(*verifier, caller.client)),
             };
             Ok(Op::Create { dir: dir.file, name, how })
         })
@@ -195,5 +209,19 @@ impl Handler for Link {
             file_attributes: Some(file.attributes(&done.object.after)),
             linkdir_wcc: dir.wcc(done.dir.as_ref()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_client;
+
+    #[test]
+    fn two_clients_never_share_a_verifier_and_one_keeps_its_own() {
+        let clients = ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"].map(|text| text.parse().unwrap());
+        let seen: std::collections::BTreeSet<_> =
+            clients.map(|client| of_client(*b"verifier", client)).into();
+        assert_eq!(seen.len(), clients.len());
+        assert_eq!(of_client(*b"verifier", clients[0]), of_client(*b"verifier", clients[0]));
     }
 }
