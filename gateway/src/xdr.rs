@@ -2,6 +2,9 @@
 //! Opaques are slices of what was received, never copies; no length is believed before it is checked.
 //! Must not know any protocol's types.
 
+#[cfg(test)]
+pub(crate) mod golden;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use fsstore::Rope;
 

@@ -3,8 +3,7 @@
 
 use super::*;
 use crate::xdr::Tail;
-use crate::xdr::{Decoder, Encoder, Xdr};
-use std::fmt::Debug;
+use crate::xdr::golden::check;
 
 /// `opaque<64>`, the four bytes `hndl`.
 const FH: &str = "00000004 686e646c";
@@ -21,26 +20,6 @@ const SATTR: &str =
 /// A `sattr3` that sets nothing.
 const NO_SATTR: &str = "00000000 00000000 00000000 00000000 00000000 00000000";
 const OK: &str = "00000000";
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check<T: Xdr + PartialEq + Debug>(value: T, parts: &[&str]) {
-    let wire = hex(&parts.join(""));
-    let mut out = Encoder::default();
-    out.put(&value);
-    assert_eq!(out.finish().into_bytes(), wire, "encoding {value:?}");
-    let mut input = Decoder::new(Bytes::from(wire.clone()));
-    assert_eq!(input.take::<T>(), Ok(value));
-    input.finish().unwrap();
-    for len in (0..wire.len()).step_by(4) {
-        let cut = Decoder::new(Bytes::copy_from_slice(&wire[..len])).take::<T>();
-        assert!(cut.is_err(), "{len} of {} bytes gave {cut:?}", wire.len());
-    }
-}
 
 fn fh() -> NfsFh3 {
     NfsFh3(text("hndl"))

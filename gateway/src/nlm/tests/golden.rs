@@ -2,7 +2,7 @@
 //! In the hexadecimal text, each group is one XDR item.
 
 use super::*;
-use std::fmt::Debug;
+use crate::xdr::golden::check;
 
 /// `netobj`, the two bytes `ck`.
 const COOKIE: &str = "00000002 636b0000";
@@ -11,24 +11,6 @@ const LOCK: &str =
     "00000003 61626300 00000004 686e646c 00000001 6f000000 00000007 0000000100000000 0000000000000005";
 const TRUE: &str = "00000001";
 const FALSE: &str = "00000000";
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check<T: Xdr + PartialEq + Debug>(value: T, parts: &[&str]) {
-    let wire = hex(&parts.join(""));
-    assert_eq!(encode(&value), wire, "encoding {value:?}");
-    let mut input = Decoder::new(Bytes::from(wire.clone()));
-    assert_eq!(input.take::<T>(), Ok(value));
-    input.finish().unwrap();
-    for len in (0..wire.len()).step_by(4) {
-        let cut = Decoder::new(Bytes::copy_from_slice(&wire[..len])).take::<T>();
-        assert!(cut.is_err(), "{len} of {} bytes gave {cut:?}", wire.len());
-    }
-}
 
 fn netobj(bytes: &'static str) -> NetObj {
     NetObj(Bytes::from_static(bytes.as_bytes()))
