@@ -1,14 +1,15 @@
 //! Reading blocks: the disk, the checksum test on every block that comes in, and verified pages through the cache.
 //!
-//! The cache is keyed by pointer, place *and* checksum: a block that was freed and written again is another
-//! key, so the cache needs no invalidation. It has file data too: verifying a block again takes as long as copying it.
+//! A block in the cache is known by its pointer, place *and* checksum: one that was freed and written again is
+//! another, so the cache needs no invalidation. It has file data too: verifying a block again takes as long as copying it.
 
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
+use crate::group::{Block, Group, GroupNum, Run};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, InodeNum, Vbn};
 use crate::layout::{BlockPtr, Page, checksum, zero_page};
 use crate::memory::{Memory, Space};
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,24 +61,33 @@ impl Io {
         self.memory.keep_page(self.space, ptr, page);
     }
 
-    /// The page at `ptr`, if it is in memory.
-    pub(crate) fn cached(&self, ptr: BlockPtr) -> Option<Arc<Page>> {
-        self.memory.page(self.space, ptr)
+    /// What is in memory of a group of blocks.
+    pub(crate) fn cached(&self, group: GroupNum) -> Option<Arc<Group>> {
+        self.memory.group(self.space, group)
     }
 
     /// Reads neighbouring blocks of file data and verifies each, and keeps them.
-    pub(crate) fn read_data(&self, start: Vbn, sums: &[u64], ino: InodeNum) -> Result<Vec<Arc<Page>>> {
+    pub(crate) fn read_data(&self, start: Vbn, sums: &[u64], ino: InodeNum) -> Result<Vec<Run>> {
         self.check_run(start, sums.len(), ino)?;
-        let mut pages: Vec<Arc<Page>> = sums.iter().map(|_| Arc::new(zero_page())).collect();
-        let mut bufs: Vec<_> =
-            pages.iter_mut().map(|page| IoSliceMut::new(&mut Arc::make_mut(page)[..])).collect();
-        self.disk.read_vectored_at(&mut bufs, start.0 * BLOCK_SIZE_U64)?;
-        verify(start, pages.iter().map(|page| &page[..]), sums, ino)?;
-        for (index, (page, sum)) in pages.iter().zip(sums).enumerate() {
-            let ptr = BlockPtr { vbn: Vbn(start.0 + index as u64), sum: *sum };
-            self.memory.keep_page(self.space, ptr, page.clone());
+        let offset = start.0 * BLOCK_SIZE_U64;
+        let runs = Run::read(start, sums.len(), |bufs| self.disk.read_vectored_at(bufs, offset))?;
+        verify(start, runs.iter().flat_map(Run::pages).map(|page| &page[..]), sums, ino)?;
+        self.keep_runs(start, &runs, sums);
+        Ok(runs)
+    }
+
+    /// Keeps verified neighbours from `start` on.
+    fn keep_runs(&self, start: Vbn, runs: &[Run], sums: &[u64]) {
+        let (mut start, mut sums) = (start.0, sums);
+        for run in runs {
+            let (now, later) = sums.split_at(run.blocks());
+            let blocks = now.iter().enumerate().map(|(at, sum)| {
+                let ptr = BlockPtr { vbn: Vbn(start + at as u64), sum: *sum };
+                (ptr, Block::Part(run.clone(), at))
+            });
+            self.memory.keep(self.space, GroupNum::of(Vbn(start)), blocks);
+            (start, sums) = (start + now.len() as u64, later);
         }
-        Ok(pages)
     }
 
     /// Reads `sums.len()` neighbouring blocks into `buf` and verifies each.

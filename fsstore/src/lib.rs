@@ -16,6 +16,7 @@ mod full;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;
+mod group;
 mod ids;
 mod inode;
 mod inodes;

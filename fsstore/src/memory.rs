@@ -3,6 +3,7 @@
 //! Volumes may share a `Memory`: then many volumes cost no more than one, and a busy one has what the idle ones leave. It knows
 //! nothing of what is in a page, takes no lock of a volume, and never waits.
 
+use crate::group::{Block, Group, GroupNum};
 use crate::ids::{BLOCK_SIZE, InodeNum};
 use crate::inode::Inode;
 use crate::layout::{BlockPtr, Page};
@@ -14,8 +15,10 @@ use std::sync::{Arc, Weak};
 
 /// Least bytes of a cache: below, a volume could hardly find its way from the root to a block.
 const CACHE_BYTES_MIN: u64 = 64 * PAGE_BYTES;
-/// A page in the cache, with what the cache needs to find it, in bytes.
-const PAGE_BYTES: u64 = (BLOCK_SIZE + 192) as u64;
+/// A page in the cache, in bytes.
+const PAGE_BYTES: u64 = (BLOCK_SIZE + 64) as u64;
+/// What the cache needs to find a group of pages, in bytes.
+const GROUP_BYTES: u64 = 192;
 /// The same of an inode.
 const INODE_BYTES: u64 = (size_of::<Inode>() + 192) as u64;
 /// An inode that waits for a CP, in bytes, as it may be in memory twice: as frozen and as changed since.
@@ -79,13 +82,13 @@ pub(crate) struct Space(u64);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
-    Page(Space, BlockPtr),
+    Group(Space, GroupNum),
     Inode(Space, InodeNum),
 }
 
 #[derive(Clone)]
 enum Item {
-    Page(Arc<Page>),
+    Group(Arc<Group>),
     Inode(Arc<Inode>),
 }
 
@@ -93,10 +96,10 @@ enum Item {
 struct Bytes;
 
 impl Weighter<Key, Item> for Bytes {
-    fn weight(&self, key: &Key, _: &Item) -> u64 {
-        match key {
-            Key::Page(..) => PAGE_BYTES,
-            Key::Inode(..) => INODE_BYTES,
+    fn weight(&self, _: &Key, item: &Item) -> u64 {
+        match item {
+            Item::Group(group) => GROUP_BYTES + group.blocks() as u64 * PAGE_BYTES,
+            Item::Inode(_) => INODE_BYTES,
         }
     }
 }
@@ -111,7 +114,8 @@ impl Memory {
     /// Memory of `cache_bytes` for what is clean (at least 64 blocks) and `dirty_bytes` for changes.
     pub fn new(cache_bytes: u64, dirty_bytes: u64) -> Memory {
         let cache_bytes = cache_bytes.max(CACHE_BYTES_MIN);
-        let items = usize::try_from(cache_bytes / PAGE_BYTES).unwrap_or(usize::MAX);
+        // Between groups with all their blocks and groups with one.
+        let items = usize::try_from(cache_bytes / (4 * PAGE_BYTES)).unwrap_or(usize::MAX);
         let inner = Inner {
             cache: Cache::with_weighter(items, cache_bytes, Bytes),
             dirty: AtomicU64::new(0),
@@ -187,14 +191,29 @@ impl Memory {
     }
 
     pub(crate) fn page(&self, space: Space, ptr: BlockPtr) -> Option<Arc<Page>> {
-        match self.inner.cache.get(&Key::Page(space, ptr)) {
-            Some(Item::Page(page)) => Some(page),
+        self.group(space, GroupNum::of(ptr.vbn))?.get(ptr).map(Block::to_page)
+    }
+
+    pub(crate) fn keep_page(&self, space: Space, ptr: BlockPtr, page: Arc<Page>) {
+        self.keep(space, GroupNum::of(ptr.vbn), std::iter::once((ptr, Block::Page(page))));
+    }
+
+    pub(crate) fn group(&self, space: Space, group: GroupNum) -> Option<Arc<Group>> {
+        match self.inner.cache.get(&Key::Group(space, group)) {
+            Some(Item::Group(group)) => Some(group),
             _ => None,
         }
     }
 
-    pub(crate) fn keep_page(&self, space: Space, ptr: BlockPtr, page: Arc<Page>) {
-        self.inner.cache.insert(Key::Page(space, ptr), Item::Page(page));
+    /// Keeps blocks of that group. Of two that do so at once, one may lose: it will be read again.
+    pub(crate) fn keep(
+        &self,
+        space: Space,
+        group: GroupNum,
+        blocks: impl ExactSizeIterator<Item = (BlockPtr, Block)>,
+    ) {
+        let old = self.group(space, group).unwrap_or_default();
+        self.inner.cache.insert(Key::Group(space, group), Item::Group(Arc::new(old.with(blocks))));
     }
 
     pub(crate) fn inode(&self, space: Space, ino: InodeNum) -> Option<Arc<Inode>> {
@@ -218,7 +237,7 @@ impl Memory {
     /// Forgets what a volume has in the cache.
     pub(crate) fn leave(&self, space: Space) {
         self.inner.cache.retain(|key, _| match key {
-            Key::Page(of, _) | Key::Inode(of, _) => *of != space,
+            Key::Group(of, _) | Key::Inode(of, _) => *of != space,
         });
     }
 }

@@ -1,11 +1,12 @@
 //! Finding the pages of file data, in the cache or on the disk; every block that comes from there is verified.
 
 use crate::error::{FsError, Result};
+use crate::group::{Group, GroupNum};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, Vbn};
 use crate::inode::Inode;
 use crate::io::Io;
 use crate::layout::{BlockPtr, Page};
-use crate::rope::Rope;
+use crate::rope::{Pages, Rope};
 use crate::tree::Found;
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use std::sync::Arc;
 struct Gatherer<'a> {
     inode: &'a Inode,
     io: &'a Io,
-    pages: Vec<Option<Arc<Page>>>,
+    pages: Pages,
+    /// The group of the last block on disk, as it is in the cache.
+    group: Option<(GroupNum, Option<Arc<Group>>)>,
     /// Neighbours on disk, to be read by one call and put behind what is in `pages`.
     start: Vbn,
     sums: Vec<u64>,
@@ -24,8 +27,8 @@ struct Gatherer<'a> {
 
 impl<'a> Gatherer<'a> {
     fn new(inode: &'a Inode, io: &'a Io, cached_only: bool) -> Self {
-        let (pages, sums) = (Vec::new(), Vec::new());
-        Gatherer { inode, io, pages, start: Vbn(0), sums, cached_only, missed: false }
+        let (pages, sums) = (Pages::default(), Vec::new());
+        Gatherer { inode, io, pages, group: None, start: Vbn(0), sums, cached_only, missed: false }
     }
 
     fn gather(&mut self, offset: u64, len: usize) -> Result<Rope> {
@@ -36,7 +39,6 @@ impl<'a> Gatherer<'a> {
         let first = offset / BLOCK_SIZE_U64;
         let count = end.div_ceil(BLOCK_SIZE_U64) - first;
         let blocks = usize::try_from(count).map_err(|_| FsError::Invalid)?;
-        self.pages.reserve_exact(blocks);
         self.inode.tree.for_range(self.io, Fbn(first), count, &mut |fbn, found| {
             self.skip(usize::try_from(fbn.0 - first).unwrap_or(blocks))?;
             self.block(found)
@@ -45,35 +47,50 @@ impl<'a> Gatherer<'a> {
         self.read_run()?;
         let skip = usize::try_from(offset - first * BLOCK_SIZE_U64).unwrap_or(0);
         let want = usize::try_from(end - offset).unwrap_or(0);
-        Ok(Rope::new(std::mem::take(&mut self.pages), skip, want))
+        Ok(std::mem::take(&mut self.pages).rope(skip, want))
     }
 
     fn block(&mut self, found: Found) -> Result<()> {
         match found {
             Found::Page(page) => self.page(page),
-            Found::Disk(ptr) => match self.io.cached(ptr) {
-                Some(page) => self.page(page),
-                None if self.cached_only => {
-                    self.missed = true;
-                    Err(FsError::Invalid)
-                }
-                None => self.wait_for(ptr),
-            },
+            Found::Disk(ptr) if self.in_cache(ptr)? => Ok(()),
+            Found::Disk(_) if self.cached_only => {
+                self.missed = true;
+                Err(FsError::Invalid)
+            }
+            Found::Disk(ptr) => self.wait_for(ptr),
         }
+    }
+
+    /// Takes that block from the cache, if it is there.
+    fn in_cache(&mut self, ptr: BlockPtr) -> Result<bool> {
+        let number = GroupNum::of(ptr.vbn);
+        let group = match self.group.take() {
+            Some((last, group)) if last == number => group,
+            _ => self.io.cached(number),
+        };
+        let found = group.as_ref().and_then(|group| group.get(ptr));
+        if let Some(block) = found {
+            self.read_run()?;
+            self.pages.block(block);
+        }
+        let found = found.is_some();
+        self.group = Some((number, group));
+        Ok(found)
     }
 
     /// Holes up to block `until`.
     fn skip(&mut self, until: usize) -> Result<()> {
-        if until > self.pages.len() + self.sums.len() {
+        if until > self.pages.blocks() + self.sums.len() {
             self.read_run()?;
-            self.pages.resize(until, None);
+            self.pages.hole(until - self.pages.blocks());
         }
         Ok(())
     }
 
     fn page(&mut self, page: Arc<Page>) -> Result<()> {
         self.read_run()?;
-        self.pages.push(Some(page));
+        self.pages.page(page);
         Ok(())
     }
 
@@ -90,8 +107,8 @@ impl<'a> Gatherer<'a> {
 
     fn read_run(&mut self) -> Result<()> {
         if !self.sums.is_empty() {
-            let pages = self.io.read_data(self.start, &self.sums, self.inode.ino)?;
-            self.pages.extend(pages.into_iter().map(Some));
+            let runs = self.io.read_data(self.start, &self.sums, self.inode.ino)?;
+            runs.into_iter().for_each(|run| self.pages.run(run));
             self.sums.clear();
         }
         Ok(())

@@ -121,6 +121,8 @@ fn side(sides: &[Side], kind: Kind) -> Result<&Side> {
 }
 
 fn figures(row: &Row, side: &Side, time: Duration) -> Result<Figures> {
+    // What the other side left for the disk to do is not this side's.
+    rustix::fs::sync();
     let before = side.server.processor_time()?;
     let done =
         work(row, side, time).with_context(|| format!("{} on {}", row.rate.row, side.server.kind.name()))?;
