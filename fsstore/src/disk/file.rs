@@ -1,6 +1,7 @@
 //! A volume in a file of the host: a sparse file, or a block device that was opened by `device.rs`.
 
 use super::Disk;
+use super::direct::{DIRECT_BYTES_MIN, Direct};
 use rustix::io::{ReadWriteFlags, preadv, pwritev2, retry_on_intr};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -17,6 +18,7 @@ const CALL_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct FileDisk {
     pub(super) file: File,
+    pub(super) direct: Option<Direct>,
     /// Whether the host has set aside all of it.
     reserved: AtomicBool,
 }
@@ -55,7 +57,8 @@ impl FileDisk {
     }
 
     pub(super) fn of(file: File) -> Self {
-        FileDisk { file, reserved: AtomicBool::new(false) }
+        let direct = Direct::of(&file);
+        FileDisk { file, direct, reserved: AtomicBool::new(false) }
     }
 
     /// Makes the host set aside blocks for all of the file, and for what it grows by: no write fails for want of space on
@@ -188,6 +191,12 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if let Some(direct) = self.direct.as_ref().filter(|_| bytes >= DIRECT_BYTES_MIN)
+            && direct.write(bufs, offset)?
+        {
+            return Ok(());
+        }
         self.write(bufs, offset, ReadWriteFlags::empty())
     }
 

@@ -1,9 +1,13 @@
-//! What loopback can do at most: a server that answers every call with bytes of the right length, straight from memory.
+//! What loopback can do at most: a server that answers every call with bytes of the right length, straight from memory. A
+//! READ gets other memory for each place of the file: a server that always sends the same bytes sends what the processor has
+//! at hand, and no file server can.
 
+use crate::files::FILE_BYTES;
 use anyhow::Result;
 use bytes::BufMut;
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 
 const LAST_FRAGMENT: u32 = 0x8000_0000;
@@ -16,10 +20,12 @@ const ATTRIBUTES: [u8; 84] = {
 };
 
 pub(crate) fn serve(address: SocketAddr) -> Result<()> {
+    let data = Arc::new(vec![5_u8; usize::try_from(FILE_BYTES)?]);
     for stream in TcpListener::bind(address)?.incoming() {
         let stream = stream?;
         stream.set_nodelay(true)?;
-        thread::spawn(move || answer(stream));
+        let data = data.clone();
+        thread::spawn(move || answer(stream, &data));
     }
     Ok(())
 }
@@ -29,8 +35,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The replies to all calls that are there go out by one call, as a server's would.
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let data = vec![5_u8; 1 << 20];
+fn answer(mut stream: TcpStream, data: &[u8]) -> std::io::Result<()> {
     let mut input = vec![0; 1 << 16];
     let mut held = 0;
     loop {
@@ -47,16 +52,19 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
                 break;
             }
             let call = &input[at + 4..at + 4 + len];
-            // `count` is the last word of READ's arguments.
-            let count = if word(call, 20) == READ { word(call, len - 4) as usize } else { 0 };
-            replies.push((head(word(call, 0), count), count));
+            // READ's arguments end with the 64 bits of `offset` and with `count`.
+            let (place, count) = match word(call, 20) {
+                READ => (word(call, len - 8) as usize, word(call, len - 4) as usize),
+                _ => (0, 0),
+            };
+            replies.push((head(word(call, 0), count), place..place + count));
             at += 4 + len;
         }
         input.copy_within(at..held, 0);
         held -= at;
         let mut slices: Vec<_> = replies
             .iter()
-            .flat_map(|(head, count)| [IoSlice::new(head), IoSlice::new(&data[..*count])])
+            .flat_map(|(head, place)| [IoSlice::new(head), IoSlice::new(&data[place.clone()])])
             .collect();
         let mut slices = &mut slices[..];
         while !slices.is_empty() {
