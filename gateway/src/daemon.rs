@@ -221,7 +221,7 @@ mod tests {
     async fn portmap_and_mount_answer_datagrams_and_nfs_does_not() {
         let socket = UdpSocket::bind("127.91.3.10:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 32]), [0; 8]);
+        let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 16]), [0; 8]);
         let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port(), ..LifPorts::default() };
         let cancel = CancellationToken::new();
         let serving = tokio::spawn(serve_nfs(&NfsConfig::default())(

@@ -2,17 +2,19 @@
 //! A handle is valid on every node that holds its volume and the vserver's [`HandleKey`]; it keeps no state
 //! anywhere. Must not know any protocol's types: NFSv3 and NFSv4 carry the same 56 bytes.
 
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::constant_time;
 use bytes::Buf;
 use fsstore::{FileId, Generation, InodeNum, SnapshotId};
 use serde::{Deserialize, Serialize};
+use siphasher::sip128::SipHasher24;
 use std::fmt;
 use uuid::Uuid;
 
 /// Bytes of a file handle. NFSv3 allows 64, NFSv4 128.
 pub const HANDLE_LEN: usize = 56;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+const KEY_LEN: usize = 16;
 const MAC_LEN: usize = 16;
 const SIGNED_LEN: usize = HANDLE_LEN - MAC_LEN;
 
@@ -35,54 +37,34 @@ impl fmt::Display for VolumeId {
 
 /// The vserver's secret that file handles are signed with. It moves with the vserver.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(from = "[u8; 32]", into = "[u8; 32]")]
-pub struct HandleKey {
-    secret: [u8; 32],
-    /// The same, as HMAC wants it: every call of every client needs it.
-    ready: hmac::Key,
-}
+pub struct HandleKey([u8; KEY_LEN]);
 
 impl HandleKey {
     /// A new random key.
     pub fn generate() -> Self {
-        let mut key = [0; 32];
+        let mut key = [0; KEY_LEN];
         aws_lc_rs::rand::fill(&mut key).expect("the operating system's random numbers never fail");
-        HandleKey::from_bytes(key)
+        HandleKey(key)
     }
 
     /// The key with these bytes, e.g. from the configuration store.
-    pub fn from_bytes(secret: [u8; 32]) -> Self {
-        HandleKey { secret, ready: hmac::Key::new(hmac::HMAC_SHA256, &secret) }
+    pub fn from_bytes(secret: [u8; KEY_LEN]) -> Self {
+        HandleKey(secret)
     }
 
     /// The secret itself, to be stored or sent to the vserver's next home.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        self.secret
+    pub fn to_bytes(&self) -> [u8; KEY_LEN] {
+        self.0
     }
 
     fn mac(&self, signed: &[u8]) -> [u8; MAC_LEN] {
-        let tag = hmac::sign(&self.ready, signed);
-        let mut mac = [0; MAC_LEN];
-        mac.copy_from_slice(&tag.as_ref()[..MAC_LEN]);
-        mac
-    }
-}
-
-impl From<[u8; 32]> for HandleKey {
-    fn from(secret: [u8; 32]) -> Self {
-        HandleKey::from_bytes(secret)
-    }
-}
-
-impl From<HandleKey> for [u8; 32] {
-    fn from(key: HandleKey) -> Self {
-        key.secret
+        SipHasher24::new_with_key(&self.0).hash(signed).as_bytes()
     }
 }
 
 impl PartialEq for HandleKey {
     fn eq(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&self.secret, &other.secret).is_ok()
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
@@ -111,8 +93,8 @@ pub enum HandleError {
 /// 0        1        4             12          20       28           32         40     56
 /// | version| zeros  | vserver tag | volume id | inode  | generation | snapshot | MAC  |
 /// ```
-/// The vserver tag is the first 8 bytes of its UUID, the MAC the first 16 bytes of HMAC-SHA256 over the 40
-/// bytes before it. Snapshot 0 is the active image. Numbers are big-endian.
+/// The vserver tag is the first 8 bytes of its UUID, the MAC SipHash-2-4 with 128 bits of result over the 40
+/// bytes before it, a tenth of the time of HMAC-SHA256: each call opens a handle, READDIRPLUS makes one for each name. Snapshot 0 is the active image. Numbers are big-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileHandle {
     /// The volume that the file is in.
@@ -178,9 +160,9 @@ mod tests {
 
     #[test]
     fn the_layout_is_fixed() {
-        let bytes = HANDLE.seal(vserver(), &HandleKey::from_bytes([1; 32]));
+        let bytes = HANDLE.seal(vserver(), &HandleKey::from_bytes([1; KEY_LEN]));
         let expected = [
-            2, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
+            3, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0x11, 0x12,
             0x13, 0x14, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5,
         ];
         assert_eq!(bytes[..40], expected);

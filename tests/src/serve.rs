@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The secret of its file handles, the same for every server of these tests.
-const KEY: [u8; 32] = [9; 32];
+const KEY: [u8; 16] = [9; 16];
 
 fn volume(
     dir: &Path,
