@@ -10,7 +10,8 @@ use crate::memory::{Memory, Space};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(crate) type InodeMap = HashMap<InodeNum, Arc<Inode>>;
+/// Numbers that the volume itself gave: a quick hash will do.
+pub(crate) type InodeMap = HashMap<InodeNum, Arc<Inode>, foldhash::fast::RandomState>;
 
 pub(crate) struct Inodes {
     /// Changed: the next CP writes them.
@@ -24,7 +25,7 @@ pub(crate) struct Inodes {
 impl Inodes {
     pub(crate) fn new(memory: Memory) -> Inodes {
         let space = memory.new_space();
-        Inodes { dirty: HashMap::new(), frozen: Arc::default(), memory, space }
+        Inodes { dirty: InodeMap::default(), frozen: Arc::default(), memory, space }
     }
 
     /// An inode that is in memory.
