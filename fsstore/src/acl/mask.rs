@@ -8,7 +8,7 @@
 //! | a file is made in a directory that has a mask to inherit | as after a chmod to what is both in the inherited list and in the mode asked for |
 //! | a list that says no more than its mode would be inherited | only the mode is |
 
-use super::{Ace, AceKind, AceMask, AceWho, Acl, OWNER_ALWAYS, permissions};
+use super::{Ace, AceFlags, AceKind, AceMask, AceWho, Acl, OWNER_ALWAYS, permissions};
 
 impl Acl {
     /// The list of a POSIX ACL: the owner's and everyone's entries, and the mask, are the mode's; `class` are the entries between
@@ -48,6 +48,8 @@ impl Acl {
         if minimal {
             acl.aces.extend(self.aces.iter().filter_map(Ace::to_inherit));
         }
+        // A client that knows ACLs sets what it thinks that the file has inherited: it shall be the same.
+        acl.aces.iter_mut().for_each(|ace| ace.flags &= !AceFlags::INHERITED);
         let says_more = acl != Acl::from_mode(granted, dir);
         (says_more.then_some(acl), mode & !0o777 | granted)
     }

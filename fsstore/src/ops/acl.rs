@@ -33,11 +33,15 @@ pub(super) fn set(st: &mut State, io: &Io, cx: &Context, file: FileId, acl: Opti
         // It would grant nothing to anybody; a caller who wants that denies it to everyone.
         return Err(FsError::Invalid);
     }
-    let (dir, nine) = (inode.is_dir(), acl.mode(inode.is_dir()));
+    let nine = acl.mode(inode.is_dir());
+    let says_more = *acl != Acl::from_mode(nine, inode.is_dir());
+    if inode.acl.as_deref() == Some(acl).filter(|_| says_more) && inode.mode & 0o777 == nine {
+        return Ok(Plan::of(None, Seen::old(&inode)));
+    }
     // As with a chmod, setgid goes where the caller is not in the group.
     let kept = if cx.uid == 0 || cx.in_group(inode.gid) { !0o777 } else { !(0o777 | SETGID) };
     let mode = inode.mode & kept | nine;
-    if *acl == Acl::from_mode(nine, dir) {
+    if !says_more {
         let blob = AclBlob { made: None, bytes: Bytes::new() };
         return Ok(Plan::of(Some(Act::SetAcl { file: inode.ino, acl: blob, mode }), Seen::old(&inode)));
     }

@@ -124,6 +124,7 @@ pub(super) fn inherited(acl: &Acl, is_dir: bool, mode: u32) -> (Option<Acl>, u32
         made.aces.retain(|ace| ace.flags & AceFlags::INHERIT_ONLY != 0);
         made.aces = [Acl::from_mode(both, is_dir).aces, made.aces].concat();
     }
+    made.aces.iter_mut().for_each(|ace| ace.flags &= !AceFlags::INHERITED);
     let plain = made == Acl::from_mode(both, is_dir);
     ((!plain).then_some(made), mode & !0o777 | both)
 }
@@ -204,17 +205,19 @@ impl Model {
         } else if node.acl.is_none() {
             return Ok(self.done(self.unchanged(file), None));
         }
+        let is_dir = node.attr.kind == FileKind::Dir;
+        let says_more = |acl: &&Acl| **acl != Acl::from_mode(mode_of(acl, is_dir), is_dir);
+        let kept = acl.filter(says_more);
+        let same_mode = |acl: &Acl| mode_of(acl, is_dir) == node.attr.mode & 0o777;
+        if acl.is_some_and(same_mode) && node.acl.as_ref() == kept {
+            return Ok(self.done(self.unchanged(file), None));
+        }
         let node = self.node_mut(file);
         let before = node.attr;
         if let Some(acl) = acl {
-            let mode = node.attr.mode & !0o777 | mode_of(acl, before.kind == FileKind::Dir);
-            node.attr.mode = strip_setgid(cx, before.gid, mode);
+            node.attr.mode = strip_setgid(cx, before.gid, node.attr.mode & !0o777 | mode_of(acl, is_dir));
         }
-        let says_more = |acl: &&Acl| {
-            let is_dir = before.kind == FileKind::Dir;
-            **acl != Acl::from_mode(mode_of(acl, is_dir), is_dir)
-        };
-        node.acl = acl.filter(says_more).cloned();
+        node.acl = kept.cloned();
         node.attr.ctime = stamp(&node.attr, cx);
         let after = node.attr;
         Ok(self.done(change(&before, &after), None))

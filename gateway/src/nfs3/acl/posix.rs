@@ -98,7 +98,8 @@ impl PosixAcl {
     /// As a list with a mask.
     fn masked(&self, dir: bool) -> Acl {
         let mode = self.owner << 6 | self.mask.unwrap_or(self.group) << 3 | self.other;
-        let ace = |kind, who, bits| Ace { kind, who, flags: 0, mask: AceMask::of_permissions(bits, dir) };
+        // Of a file, too, as for a directory: that is what it would have inherited.
+        let ace = |kind, who, bits| Ace { kind, who, flags: 0, mask: AceMask::of_permissions(bits, true) };
         let allow = |who, bits: u32| ace(AceKind::Allow, who, bits);
         // All of it, so that it stays so whatever becomes of the mask.
         let no_more = |who| ace(AceKind::Deny, who, 7);

@@ -4,6 +4,7 @@
 use crate::nfs3::procedures::Procedure;
 use crate::nfs3::types::{NfsFh3, PostOpAttr};
 use crate::xdr::{Decoder, Encoder, Result, Xdr, XdrError, xdr_struct};
+use bytes::Bytes;
 
 /// The NFSACL program.
 pub const NFS_ACL_PROGRAM: u32 = 100_227;
@@ -46,8 +47,26 @@ xdr_struct! {
     /// `GETACL3resok`.
     pub struct GetAcl3ResOk { pub attr: PostOpAttr, pub acl: SecAttr }
 
-    /// `SETACL3args`.
-    pub struct SetAcl3Args { pub fh: NfsFh3, pub acl: SecAttr }
+}
+
+/// `SETACL3args`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetAcl3Args {
+    pub fh: NfsFh3,
+    pub acl: SecAttr,
+}
+
+impl Xdr for SetAcl3Args {
+    fn encode(&self, out: &mut Encoder) {
+        out.put(&self.fh);
+        out.put(&self.acl);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self> {
+        let args = SetAcl3Args { fh: input.take()?, acl: input.take()? };
+        // Linux, when it sends a default ACL alone, leaves behind it the room that it has reserved for the other.
+        *input = Decoder::new(Bytes::new());
+        Ok(args)
+    }
 }
 
 /// `GETACL` of NFSACL version 3.

@@ -108,6 +108,13 @@ async fn default_acls_are_of_directories() {
     assert_eq!(client.getattr(&file).await.unwrap().mode, 0o640);
     let user_5 = served.client_as(5, 50);
     assert_eq!(user_5.access(&file, Rights::READ).await.unwrap().access, Rights::READ);
+    // Linux sends a default ACL alone for a directory whose access ACL is its mode, and 48 bytes behind it.
+    let alone = both(&[], Some(&with_user_5()));
+    let args = message::<SetAcl>(78, &SetAcl3Args { fh: dir.clone(), acl: alone }).into_bytes();
+    let longer = Bytes::from([&args[..], &[0; 48]].concat());
+    let reply = ask(served.address, longer.into()).await.unwrap();
+    assert_eq!(reply[20..28], [0; 8], "accepted, and NFS3_OK");
+    assert_eq!(client.getacl(&dir, 15).await.unwrap().acl.aclent, access);
     // What is not sent is taken away.
     client.setacl(&dir, both(&access, None)).await.unwrap();
     assert_eq!(client.getacl(&dir, 15).await.unwrap().acl.dfaclcnt, 0);
