@@ -147,7 +147,7 @@ impl Ace {
     }
 
     /// The entry as far as it's there to be inherited.
-    fn to_inherit(&self) -> Option<Ace> {
+    fn heritable(&self) -> Option<Ace> {
         let inherits = self.flags & AceFlags::INHERIT != 0;
         inherits.then_some(Ace { flags: self.flags | AceFlags::INHERIT_ONLY, ..*self })
     }
@@ -245,7 +245,7 @@ impl Acl {
         } else {
             self.reduced_to(mode, dir)
         };
-        acl.aces.extend(self.aces.iter().filter_map(Ace::to_inherit));
+        acl.aces.extend(self.aces.iter().filter_map(Ace::heritable));
         acl
     }
 

@@ -46,7 +46,7 @@ impl Acl {
         let minimal = !named && self.mask_permissions(dir) == Some(self.class(AceWho::Group, dir));
         let mut acl = if minimal { Acl::from_mode(granted, dir) } else { self.with_mode(granted, dir) };
         if minimal {
-            acl.aces.extend(self.aces.iter().filter_map(Ace::to_inherit));
+            acl.aces.extend(self.aces.iter().filter_map(Ace::heritable));
         }
         // A client that knows ACLs sets what it thinks that the file has inherited: it shall be the same.
         acl.aces.iter_mut().for_each(|ace| ace.flags &= !AceFlags::INHERITED);
