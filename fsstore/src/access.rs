@@ -1,6 +1,6 @@
 //! POSIX permission checks by mode bits, as Linux servers do them.
 
-use crate::acl::{AceMask, Acl, mask_of};
+use crate::acl::{AceMask, Acl};
 use crate::error::{FsError, Result};
 use crate::inode::Inode;
 use crate::op::{Access, Context, FileKind, NAME_MAX};
@@ -22,7 +22,7 @@ pub(crate) fn may(cx: &Context, inode: &Inode, want: u32) -> bool {
         return want & X == 0 || inode.is_dir() || inode.mode & 0o111 != 0;
     }
     if let Some(acl) = &inode.acl {
-        return acl.grants(cx, inode.uid, inode.gid, mask_of(want, inode.is_dir()));
+        return acl.grants(cx, inode.uid, inode.gid, AceMask::of_permissions(want, inode.is_dir()));
     }
     let shift = if cx.uid == inode.uid {
         6

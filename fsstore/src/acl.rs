@@ -10,10 +10,15 @@
 //! | a chmod meets a list | entries for owner, group and everyone give way to those of the mode; allow entries for others keep at most the group's bits (RFC 8881 §6.4.1) |
 //! | a chown meets a list | nothing: owner and group entries speak of whoever that is |
 //! | a file is made in a directory whose list has entries to inherit | it gets those as its list, and its mode from that; the mode asked for gives setuid, setgid and sticky only (RFC 8881 §6.4.3.2) |
-//! | a list is taken away | the mode that followed from it stays |
+//! | a list is taken away, or one is set that says no more than a mode | the mode that followed from it stays, and no list |
+//!
+//! A list may have a *mask*, as POSIX ACLs do ([`AceWho::Mask`]): then the rules of POSIX.1e take the place of those of RFC 8881 for
+//! the mode's group bits, chmod and inheritance. They are in [`mask`].
 //!
 //! Mode bits are [`AceMask`] bits: read is `READ_DATA`; write is `WRITE_DATA` and `APPEND_DATA` both, for a directory
 //! `DELETE_CHILD` too; execute is `EXECUTE`. The store makes no difference between adding a file, a directory and a name.
+
+mod mask;
 
 use crate::error::{FsError, Result};
 use crate::layout::{Reader, Writer};
@@ -64,6 +69,9 @@ pub enum AceWho {
     User(u32),
     /// Members of one group.
     GroupId(u32),
+    /// Nobody: all that the other entries grant to named users, to named groups and to the file's group is cut down to these bits.
+    /// Always [`AceKind::Allow`]. Whoever shows lists to clients that know no mask has to cut the entries down for them.
+    Mask,
 }
 
 /// Bits of [`Ace::mask`], with the values of RFC 8881 §6.2.1.3.1 and of NT's access mask.
@@ -88,6 +96,18 @@ impl AceMask {
     pub const SYNCHRONIZE: u32 = 0x10_0000;
     /// All that may be set.
     pub const ALL: u32 = 0x1F_07FF;
+
+    /// The bits of permission bits (one octal digit), for a directory or something else.
+    pub fn of_permissions(bits: u32, dir: bool) -> u32 {
+        let write = Self::WRITE_DATA | Self::APPEND_DATA | if dir { Self::DELETE_CHILD } else { 0 };
+        let mut mask = 0;
+        for (bit, more) in [(4, Self::READ_DATA), (2, write), (1, Self::EXECUTE)] {
+            if bits & bit != 0 {
+                mask |= more;
+            }
+        }
+        mask
+    }
 }
 
 /// Bits of [`Ace::flags`] (RFC 8881 §6.2.1.4.1).
@@ -112,25 +132,30 @@ const OWNER_ALWAYS: u32 =
 const EVERYONE_ALWAYS: u32 =
     AceMask::READ_ATTRIBUTES | AceMask::READ_ACL | AceMask::READ_NAMED_ATTRS | AceMask::SYNCHRONIZE;
 
-/// The mask bits of permission bits (one octal digit).
-pub(crate) fn mask_of(bits: u32, dir: bool) -> u32 {
-    let write = AceMask::WRITE_DATA | AceMask::APPEND_DATA | if dir { AceMask::DELETE_CHILD } else { 0 };
-    let mut mask = 0;
-    for (bit, more) in [(4, AceMask::READ_DATA), (2, write), (1, AceMask::EXECUTE)] {
-        if bits & bit != 0 {
-            mask |= more;
-        }
-    }
-    mask
-}
-
 impl Ace {
     fn counts(&self) -> bool {
         self.flags & AceFlags::INHERIT_ONLY == 0
     }
 
-    fn is_special(&self) -> bool {
-        matches!(self.who, AceWho::Owner | AceWho::Group | AceWho::Everyone)
+    fn is_named(&self) -> bool {
+        matches!(self.who, AceWho::User(_) | AceWho::GroupId(_))
+    }
+
+    /// The entry as far as it is in force itself.
+    fn own(&self) -> Ace {
+        Ace { flags: self.flags & AceFlags::INHERITED, ..*self }
+    }
+
+    /// The entry as far as it's there to be inherited.
+    fn heritable(&self) -> Option<Ace> {
+        let inherits = self.flags & AceFlags::INHERIT != 0;
+        inherits.then_some(Ace { flags: self.flags | AceFlags::INHERIT_ONLY, ..*self })
+    }
+
+    /// The entry, granting no more than `most` if it's for named users or groups or the file's group.
+    fn within(&self, most: u32) -> Ace {
+        let limited = self.kind == AceKind::Allow && (self.is_named() || self.who == AceWho::Group);
+        Ace { mask: if limited { self.mask & most } else { self.mask }, ..*self }
     }
 
     /// The entry that a new file or directory gets of this one.
@@ -164,31 +189,38 @@ fn granted(aces: impl Iterator<Item = Ace>, want: u32) -> bool {
     left == 0
 }
 
+/// The permission bits whose bits of a list are had.
+fn permissions(has: impl Fn(u32) -> bool, dir: bool) -> u32 {
+    let digit = |bit: u32| u32::from(has(AceMask::of_permissions(bit, dir))) * bit;
+    digit(4) | digit(2) | digit(1)
+}
+
 impl Acl {
     /// The list that grants exactly what a mode does.
     pub fn from_mode(mode: u32, dir: bool) -> Acl {
         let [owner, group, other] = [6, 3, 0].map(|shift| mode >> shift & 7);
         let ace = |kind, who, mask| Ace { kind, who, flags: 0, mask };
         let aces = [
-            ace(AceKind::Deny, AceWho::Owner, mask_of((group | other) & !owner, dir)),
-            ace(AceKind::Allow, AceWho::Owner, mask_of(owner, dir) | OWNER_ALWAYS),
-            ace(AceKind::Deny, AceWho::Group, mask_of(other & !group, dir)),
-            ace(AceKind::Allow, AceWho::Group, mask_of(group, dir) | EVERYONE_ALWAYS),
-            ace(AceKind::Allow, AceWho::Everyone, mask_of(other, dir) | EVERYONE_ALWAYS),
+            ace(AceKind::Deny, AceWho::Owner, AceMask::of_permissions((group | other) & !owner, dir)),
+            ace(AceKind::Allow, AceWho::Owner, AceMask::of_permissions(owner, dir) | OWNER_ALWAYS),
+            ace(AceKind::Deny, AceWho::Group, AceMask::of_permissions(other & !group, dir)),
+            ace(AceKind::Allow, AceWho::Group, AceMask::of_permissions(group, dir) | EVERYONE_ALWAYS),
+            ace(AceKind::Allow, AceWho::Everyone, AceMask::of_permissions(other, dir) | EVERYONE_ALWAYS),
         ];
         Acl { aces: aces.into_iter().filter(|ace| ace.mask != 0).collect() }
     }
 
     /// The nine permission bits that follow from the entries for owner, group and everyone.
+    /// The mask, if there is one, is what the group has.
     pub fn mode(&self, dir: bool) -> u32 {
-        let class = |who: AceWho| {
-            let digit = |bit: u32| {
-                let of = |ace: &Ace| ace.who == who || ace.who == AceWho::Everyone;
-                u32::from(granted(self.aces.iter().copied().filter(of), mask_of(bit, dir))) * bit
-            };
-            digit(4) | digit(2) | digit(1)
-        };
-        class(AceWho::Owner) << 6 | class(AceWho::Group) << 3 | class(AceWho::Everyone)
+        let group = self.mask_permissions(dir).unwrap_or_else(|| self.class(AceWho::Group, dir));
+        self.class(AceWho::Owner, dir) << 6 | group << 3 | self.class(AceWho::Everyone, dir)
+    }
+
+    /// The permission bits of everyone's entries and these others.
+    fn class(&self, who: AceWho, dir: bool) -> u32 {
+        let of = |ace: &Ace| ace.who == who || ace.who == AceWho::Everyone;
+        permissions(|mask| granted(self.aces.iter().copied().filter(of), mask), dir)
     }
 
     /// Whether the caller gets all of `want` of a file of `uid` and `gid`. Root is no matter of lists.
@@ -199,40 +231,56 @@ impl Acl {
             AceWho::Everyone => true,
             AceWho::User(user) => cx.uid == user,
             AceWho::GroupId(group) => cx.in_group(group),
+            AceWho::Mask => false,
         };
-        granted(self.aces.iter().copied().filter(of), want)
+        let most = self.mask().unwrap_or(AceMask::ALL);
+        granted(self.aces.iter().filter(|ace| of(ace)).map(|ace| ace.within(most)), want)
     }
 
     /// The list after a chmod. What is there to be inherited stays.
     pub(crate) fn with_mode(&self, mode: u32, dir: bool) -> Acl {
+        let mut acl = if self.mask().is_some() {
+            let class = |ace: &&Ace| ace.counts() && (ace.is_named() || ace.who == AceWho::Group);
+            Acl::masked(mode, self.aces.iter().filter(class).map(Ace::own).collect(), dir)
+        } else {
+            self.reduced_to(mode, dir)
+        };
+        acl.aces.extend(self.aces.iter().filter_map(Ace::heritable));
+        acl
+    }
+
+    /// The entries in force after a chmod of a list without a mask.
+    fn reduced_to(&self, mode: u32, dir: bool) -> Acl {
         let trivial = Acl::from_mode(mode, dir).aces;
         let (first, last): (Vec<Ace>, Vec<Ace>) =
             trivial.into_iter().partition(|ace| ace.who == AceWho::Owner);
-        let most = !mask_of(7 & !(mode >> 3), dir);
-        let mut named = Vec::new();
-        let mut to_inherit = Vec::new();
-        for ace in &self.aces {
-            if ace.flags & AceFlags::INHERIT != 0 {
-                to_inherit.push(Ace { flags: ace.flags | AceFlags::INHERIT_ONLY, ..*ace });
-            }
-            if ace.counts() && !ace.is_special() {
-                let mask = if ace.kind == AceKind::Allow { ace.mask & most } else { ace.mask };
-                named.push(Ace { flags: ace.flags & AceFlags::INHERITED, mask, ..*ace });
-            }
-        }
-        Acl { aces: [first, named, last, to_inherit].concat() }
+        let most = !AceMask::of_permissions(7 & !(mode >> 3), dir);
+        let named = self.aces.iter().filter(|ace| ace.counts() && ace.is_named());
+        let named: Vec<Ace> = named.map(|ace| ace.own().within(most)).collect();
+        Acl { aces: [first, named, last].concat() }
     }
 
-    /// The list of a new file or directory; `None` if there is nothing to inherit.
-    pub(crate) fn inherited(&self, dir: bool) -> Option<Acl> {
-        let aces: Vec<_> = self.aces.iter().filter_map(|ace| ace.inherited(dir)).collect();
-        (!aces.is_empty()).then_some(Acl { aces })
+    /// The list, if any, and the mode of a new file or directory that was asked for with `mode`; `None` if there is nothing to
+    /// inherit.
+    pub(crate) fn inherited(&self, dir: bool, mode: u32) -> Option<(Option<Acl>, u32)> {
+        let acl = Acl { aces: self.aces.iter().filter_map(|ace| ace.inherited(dir)).collect() };
+        if acl.aces.is_empty() {
+            return None;
+        }
+        if acl.mask().is_some() {
+            return Some(acl.limited_by(mode, dir));
+        }
+        let mode = mode & !0o777 | acl.mode(dir);
+        Some((Some(acl), mode))
     }
 
     /// # Errors
-    /// [`FsError::Invalid`] for too many entries or unknown bits.
+    /// [`FsError::Invalid`] for too many entries, unknown bits or a mask that refuses.
     pub(crate) fn check(&self) -> Result<()> {
-        let known = |ace: &Ace| ace.mask & !AceMask::ALL == 0 && ace.flags & !AceFlags::ALL == 0;
+        let known = |ace: &Ace| {
+            let kind = ace.who != AceWho::Mask || ace.kind == AceKind::Allow;
+            kind && ace.mask & !AceMask::ALL == 0 && ace.flags & !AceFlags::ALL == 0
+        };
         if self.aces.len() <= ACES_MAX && self.aces.iter().all(known) {
             Ok(())
         } else {
@@ -250,6 +298,7 @@ impl Acl {
                 AceWho::Everyone => (2, 0),
                 AceWho::User(id) => (3, id),
                 AceWho::GroupId(id) => (4, id),
+                AceWho::Mask => (5, 0),
             };
             out.u8(who | if ace.kind == AceKind::Deny { 0x80 } else { 0 });
             out.u8(ace.flags);
@@ -271,6 +320,7 @@ impl Acl {
                 2 => AceWho::Everyone,
                 3 => AceWho::User(id),
                 4 => AceWho::GroupId(id),
+                5 => AceWho::Mask,
                 _ => return None,
             };
             let kind = if first & 0x80 == 0 { AceKind::Allow } else { AceKind::Deny };

@@ -203,8 +203,8 @@ pub enum Op {
     MakeStream { file: FileId, name: Bytes, guarded: bool },
     /// Removes a named stream.
     RemoveStream { file: FileId, name: Bytes },
-    /// Sets the access control list, and the mode bits that follow from it; `None` takes it away. For the owner, and for
-    /// whom the list in force grants WRITE_ACL.
+    /// Sets the access control list, and the mode bits that follow from it; `None` takes it away, and one that says
+    /// no more than its mode is not kept. For the owner, and for whom the list in force grants WRITE_ACL.
     SetAcl { file: FileId, acl: Option<Acl> },
     /// Makes a qtree: a directory in the root whose content is charged, and may be limited, as a whole. It is renamed, within
     /// the root, and removed, when it is empty, as the directory that it is; its quota rules go with it. No name goes from one

@@ -245,13 +245,14 @@ fn a_limit_of_files_counts_all_that_makes_inodes() {
     let file = create(&volume, &cx, ROOT, "a").unwrap();
     limit(&volume, user(OUTSIDE, 1), files(1));
     let none = SetAttrs::default();
+    let everyone = Ace { kind: AceKind::Allow, who: AceWho::Everyone, flags: 0, mask: AceMask::READ_DATA };
     let more = [
         Op::Create { dir: ROOT, name: "b".into(), how: CreateHow::Unchecked(none) },
         Op::Mkdir { dir: ROOT, name: "b".into(), attrs: none },
         Op::Symlink { dir: ROOT, name: "b".into(), target: "t".into(), attrs: none },
         Op::SetXattr { file, name: "user.a".into(), value: Bytes::new(), how: XattrHow::Either },
         Op::MakeStream { file, name: "s".into(), guarded: false },
-        Op::SetAcl { file, acl: Some(Acl::from_mode(0o700, false)) },
+        Op::SetAcl { file, acl: Some(Acl { aces: vec![everyone] }) },
     ];
     for op in &more {
         assert_eq!(run(&volume, &cx, op.clone()), Err(FsError::Quota), "{op:?}");

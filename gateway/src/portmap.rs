@@ -11,6 +11,7 @@ use std::net::IpAddr;
 pub const PORTMAP_PROGRAM: u32 = 100_000;
 
 const NFS_PROGRAM: u32 = 100_003;
+const NFS_ACL_PROGRAM: u32 = 100_227;
 const MOUNT_PROGRAM: u32 = 100_005;
 const NLM_PROGRAM: u32 = 100_021;
 const NSM_PROGRAM: u32 = 100_024;
@@ -46,9 +47,10 @@ impl Ports {
     fn services(&self) -> impl Iterator<Item = Service> {
         use Transport::{Tcp, Udp};
         const BOTH: &[Transport] = &[Tcp, Udp];
-        let programs: [(u32, &[u32], &[Transport], u16); 5] = [
+        let programs: [(u32, &[u32], &[Transport], u16); 6] = [
             (PORTMAP_PROGRAM, &[2, 3, 4], BOTH, self.portmap),
             (NFS_PROGRAM, &[3], &[Tcp], self.nfs),
+            (NFS_ACL_PROGRAM, &[3], &[Tcp], self.nfs),
             (MOUNT_PROGRAM, &[3], BOTH, self.mount),
             (NLM_PROGRAM, &[4], BOTH, self.nlm),
             (NSM_PROGRAM, &[1], BOTH, self.nsm),
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(port(100_005, 3, 17), words(&[20048]));
         assert_eq!(port(100_003, 3, 17), words(&[0]), "NFS is not served over UDP");
         assert_eq!(port(100_003, 4, 6), words(&[2049]), "the version is told there");
-        assert_eq!(port(100_227, 3, 6), words(&[0]));
+        assert_eq!(port(100_227, 3, 6), words(&[2049]));
         assert_eq!(port(100_003, 3, 132), words(&[0]));
     }
 
@@ -293,7 +295,8 @@ mod tests {
         for vers in [2, 3, 4] {
             expected.extend([1, 100_000, vers, 6, 111, 1, 100_000, vers, 17, 111]);
         }
-        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048]);
+        expected.extend([1, 100_003, 3, 6, 2049, 1, 100_227, 3, 6, 2049]);
+        expected.extend([1, 100_005, 3, 6, 20048, 1, 100_005, 3, 17, 20048]);
         expected.extend([1, 100_021, 4, 6, 4045, 1, 100_021, 4, 17, 4045]);
         expected.extend([1, 100_024, 1, 6, 4046, 1, 100_024, 1, 17, 4046, 0]);
         assert_eq!(ask(2, 4, &[])[HEADER_LEN..], words(&expected));

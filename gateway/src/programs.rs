@@ -2,6 +2,7 @@
 //! procedure.
 
 use crate::nfs3;
+use crate::nfs3::acl::NFS_ACL_PROGRAM;
 use crate::nfs3::mount::{self, MOUNT_PROGRAM, MOUNT_V3};
 use crate::nfs3::types::{NFS_PROGRAM, NFS_V3};
 use crate::nlm;
@@ -64,8 +65,9 @@ impl Service for Programs {
     async fn run(&self, request: Request) -> Outcome {
         let call = &request.call;
         let refusal = match (call.prog, call.vers) {
-            (NFS_PROGRAM, _) if request.transport == Transport::Udp => Refusal::ProgUnavail,
+            (NFS_PROGRAM | NFS_ACL_PROGRAM, _) if request.transport == Transport::Udp => Refusal::ProgUnavail,
             (NFS_PROGRAM, NFS_V3) => return nfs3::run(&self.vserver, request).await,
+            (NFS_ACL_PROGRAM, NFS_V3) => return nfs3::run_acl(&self.vserver, request).await,
             (MOUNT_PROGRAM, MOUNT_V3) => return mount::run(&self.vserver, request).await,
             (NLM_PROGRAM, NLM_V4) => return nlm::run(&self.vserver, request).await,
             (NSM_PROGRAM, NSM_V1) => return nlm::run_status_monitor(&self.vserver, request).await,
@@ -73,7 +75,7 @@ impl Service for Programs {
                 let route = (request.local, request.transport);
                 return Outcome::Reply(portmap::answer(call, request.args, &self.ports, route).finish());
             }
-            (NFS_PROGRAM, _) => Refusal::ProgMismatch { low: NFS_V3, high: NFS_V3 },
+            (NFS_PROGRAM | NFS_ACL_PROGRAM, _) => Refusal::ProgMismatch { low: NFS_V3, high: NFS_V3 },
             (MOUNT_PROGRAM, _) => Refusal::ProgMismatch { low: MOUNT_V3, high: MOUNT_V3 },
             (NLM_PROGRAM, _) => Refusal::ProgMismatch { low: NLM_V4, high: NLM_V4 },
             (NSM_PROGRAM, _) => Refusal::ProgMismatch { low: NSM_V1, high: NSM_V1 },

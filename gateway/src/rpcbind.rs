@@ -180,8 +180,11 @@ mod tests {
         let portmap = register(&socket, &ports, at("192.0.2.7:111"), Transport::Tcp).await;
         assert!(portmap.mappings.is_empty(), "rpcbind is that itself");
         let entry = |prog, netid: &str, address: &str| ((prog, 3, netid.to_owned()), address.to_owned());
-        let all =
-            BTreeMap::from([entry(100_003, "tcp", "192.0.2.7.8.1"), entry(100_005, "udp6", "fd00::7.78.80")]);
+        let all = BTreeMap::from([
+            entry(100_003, "tcp", "192.0.2.7.8.1"),
+            entry(100_227, "tcp", "192.0.2.7.8.1"),
+            entry(100_005, "udp6", "fd00::7.78.80"),
+        ]);
         assert_eq!(*known.lock(), all);
         // Another LIF finds the place taken; what is its own, from before a crash, is its own.
         let other = register(&socket, &ports, at("192.0.2.8:2049"), Transport::Tcp).await;

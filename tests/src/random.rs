@@ -233,8 +233,16 @@ impl Random {
         if self.chance(30) {
             return None;
         }
+        if self.chance(10) {
+            // One that says no more than a mode does.
+            let of_dir = self.chance(50);
+            return Some(Acl::from_mode(self.rng.random::<u32>() & 0o777, of_dir));
+        }
         let count = *self.pick(&[0, 1, 2, 3, 5, 7]);
-        let aces = (0..count).map(|_| self.ace()).collect();
+        let mut aces: Vec<Ace> = (0..count).map(|_| self.ace()).collect();
+        if self.chance(30) {
+            aces.push(Ace { kind: AceKind::Allow, who: AceWho::Mask, ..self.ace() });
+        }
         Some(Acl { aces })
     }
 
@@ -247,6 +255,7 @@ impl Random {
             AceWho::Everyone,
             AceWho::User(id),
             AceWho::GroupId(id * 10),
+            AceWho::Mask,
         ]);
         let flags = if self.chance(40) { self.rng.random::<u8>() & AceFlags::ALL } else { 0 };
         let most = AceMask::ALL & !AceMask::WRITE_ACL;

@@ -12,7 +12,7 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
     Tool { program: "nfs-ls", package: "libnfs-utils" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "losetup", package: "util-linux" },
@@ -25,6 +25,7 @@ const TOOLS: [Tool; 16] = [
     Tool { program: "modprobe", package: "kmod" },
     Tool { program: "useradd", package: "passwd" },
     // What runs in them.
+    Tool { program: "setfacl", package: "acl" },
     Tool { program: "fio", package: "fio" },
     Tool { program: "dbench", package: "dbench" },
     Tool { program: "stress-ng", package: "stress-ng" },

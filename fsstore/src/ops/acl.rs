@@ -2,7 +2,7 @@
 
 use super::xattr::hidden;
 use super::{Plan, Seen};
-use crate::access::may_set_acl;
+use crate::access::{SETGID, may_set_acl};
 use crate::acl::Acl;
 use crate::error::{FsError, Result};
 use crate::ids::{Fbn, FileId, InodeNum};
@@ -33,12 +33,23 @@ pub(super) fn set(st: &mut State, io: &Io, cx: &Context, file: FileId, acl: Opti
         // It would grant nothing to anybody; a caller who wants that denies it to everyone.
         return Err(FsError::Invalid);
     }
+    let nine = acl.mode(inode.is_dir());
+    let says_more = *acl != Acl::from_mode(nine, inode.is_dir());
+    if inode.acl.as_deref() == Some(acl).filter(|_| says_more) && inode.mode & 0o777 == nine {
+        return Ok(Plan::of(None, Seen::old(&inode)));
+    }
+    // As with a chmod, setgid goes where the caller is not in the group.
+    let kept = if cx.uid == 0 || cx.in_group(inode.gid) { !0o777 } else { !(0o777 | SETGID) };
+    let mode = inode.mode & kept | nine;
+    if !says_more {
+        let blob = AclBlob { made: None, bytes: Bytes::new() };
+        return Ok(Plan::of(Some(Act::SetAcl { file: inode.ino, acl: blob, mode }), Seen::old(&inode)));
+    }
     let mut blob = blob(acl)?;
     if inode.acl_file == InodeNum(0) {
         blob.made = Some(st.next_id(io)?);
         st.need_quota(io, cx, &Demand::default().of(&inode, 1, 1))?;
     }
-    let mode = inode.mode & !0o777 | acl.mode(inode.is_dir());
     Ok(Plan::of(Some(Act::SetAcl { file: inode.ino, acl: blob, mode }), Seen::old(&inode)))
 }
 
@@ -77,7 +88,9 @@ pub(super) fn apply(
 ) -> Result<()> {
     if blob.bytes.is_empty() {
         let at = st.load(io, file)?.acl_file;
-        st.free_one(io, at)?;
+        if at != InodeNum(0) {
+            st.free_one(io, at)?;
+        }
         st.edit(io, file, |inode, _| {
             (inode.acl_file, inode.acl) = (InodeNum(0), None);
             Ok(())

@@ -179,8 +179,8 @@ pub(super) fn new_file(
     // A link's rights mean nothing.
     let inherited = dir.acl.as_ref().filter(|_| kind != FileKind::Symlink);
     let is_dir = kind == FileKind::Dir;
-    let inherited = inherited.and_then(|acl| acl.inherited(is_dir));
-    let mode = inherited.as_ref().map_or(mode, |acl| mode & !0o777 | acl.mode(is_dir));
+    let inherited = inherited.and_then(|acl| acl.inherited(is_dir, mode));
+    let (inherited, mode) = inherited.unwrap_or((None, mode));
     let (id, acl) = match &inherited {
         None => (st.next_id(io)?, None),
         Some(acl) => {

@@ -1,6 +1,7 @@
 //! The procedures of NFSv3 as methods. Nothing but arguments into structures; see [`Client::call`].
 
 use super::{Client, Result};
+use crate::nfs3::acl::{GetAcl, GetAcl3Args, GetAcl3ResOk, SecAttr, SetAcl, SetAcl3Args};
 use crate::nfs3::procedures::*;
 use crate::nfs3::types::*;
 use bytes::Bytes;
@@ -151,6 +152,16 @@ impl Client {
 
     pub async fn pathconf(&self, object: &NfsFh3) -> Result<PathConf3ResOk> {
         self.call::<PathConf>(object).await
+    }
+
+    /// `GETACL` of NFSACL, of the parts that `mask` names.
+    pub async fn getacl(&self, object: &NfsFh3, mask: u32) -> Result<GetAcl3ResOk> {
+        self.call::<GetAcl>(&GetAcl3Args { fh: object.clone(), mask }).await
+    }
+
+    /// `SETACL` of NFSACL.
+    pub async fn setacl(&self, object: &NfsFh3, acl: SecAttr) -> Result<PostOpAttr> {
+        self.call::<SetAcl>(&SetAcl3Args { fh: object.clone(), acl }).await
     }
 
     /// Commits from `offset`; `count` 0 is to the end.

@@ -115,7 +115,7 @@ impl Client {
     pub async fn call<P: Procedure>(&self, args: &P::Args) -> Result<P::Ok> {
         let until = Instant::now() + self.options.deadline;
         loop {
-            match self.exchange(NFS_PROGRAM, NFS_V3, P::NUMBER, args, until).await? {
+            match self.exchange(P::PROGRAM, NFS_V3, P::NUMBER, args, until).await? {
                 Res3::<P>::Ok(ok) => return Ok(ok),
                 Res3::<P>::Fail(NfsStat3::JukeBox, _) => tokio::time::sleep(self.options.jukebox_pause).await,
                 Res3::<P>::Fail(status, _) => return Err(ClientError::Nfs(status)),
@@ -129,7 +129,7 @@ impl Client {
     /// [`ClientError`] where there is no such result.
     pub async fn call_raw<P: Procedure>(&self, args: &P::Args) -> Result<Res3<P>> {
         let until = Instant::now() + self.options.deadline;
-        self.exchange(NFS_PROGRAM, NFS_V3, P::NUMBER, args, until).await
+        self.exchange(P::PROGRAM, NFS_V3, P::NUMBER, args, until).await
     }
 
     /// `NFSPROC3_NULL`: waits until the server answers.

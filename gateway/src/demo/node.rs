@@ -162,6 +162,14 @@ impl Api {
         self.send("PUT", path, Some(body)).await
     }
 
+    /// PATCH with a JSON body.
+    ///
+    /// # Errors
+    /// The request's, or what the server refuses, in its words.
+    pub async fn patch(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        self.send("PATCH", path, Some(body)).await
+    }
+
     async fn send(&self, method: &'static str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let bearer = format!("Bearer {}", self.token);
@@ -175,6 +183,9 @@ impl Api {
                 None => agent.get(&url).header("authorization", &bearer).call()?,
                 Some(body) if method == "PUT" => {
                     agent.put(&url).header("authorization", &bearer).send_json(body)?
+                }
+                Some(body) if method == "PATCH" => {
+                    agent.patch(&url).header("authorization", &bearer).send_json(body)?
                 }
                 Some(body) => agent.post(&url).header("authorization", &bearer).send_json(body)?,
             };

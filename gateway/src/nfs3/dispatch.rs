@@ -1,6 +1,7 @@
 //! From an NFS call to the procedure that it asks for: credential, arguments, limits, gate, reply cache, in
 //! this order. Knows no volume.
 
+use super::acl::{GetAcl, SetAcl};
 use super::caller::Reply;
 use super::io::IO_LEN_MAX;
 use super::procedures::*;
@@ -43,10 +44,7 @@ pub(crate) fn reply_len_max(call: &Call, args: &Bytes) -> usize {
 pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let call = Running { vserver, request };
     match call.request.call.proc {
-        0 => match vserver.pass(&call.request).await {
-            Ok(_) => Outcome::Reply(success(call.request.call.xid).finish()),
-            Err(outcome) => outcome,
-        },
+        0 => call.null().await,
         GetAttr::NUMBER => call.procedure::<GetAttr>().await,
         SetAttr::NUMBER => call.procedure::<SetAttr>().await,
         Lookup::NUMBER => call.procedure::<Lookup>().await,
@@ -72,6 +70,17 @@ pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     }
 }
 
+/// Runs one call of NFSACL version 3.
+pub(crate) async fn run_acl(vserver: &Arc<Vserver>, request: Request) -> Outcome {
+    let call = Running { vserver, request };
+    match call.request.call.proc {
+        0 => call.null().await,
+        GetAcl::NUMBER => call.procedure::<GetAcl>().await,
+        SetAcl::NUMBER => call.procedure::<SetAcl>().await,
+        _ => Outcome::refused(call.request.call.xid, Refusal::ProcUnavail),
+    }
+}
+
 /// One call on its way.
 struct Running<'a> {
     vserver: &'a Arc<Vserver>,
@@ -79,6 +88,13 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
+    async fn null(&self) -> Outcome {
+        match self.vserver.pass(&self.request).await {
+            Ok(_) => Outcome::Reply(success(self.request.call.xid).finish()),
+            Err(outcome) => outcome,
+        }
+    }
+
     async fn procedure<P: Handler>(&self) -> Outcome {
         let Running { vserver, request } = self;
         let xid = request.call.xid;

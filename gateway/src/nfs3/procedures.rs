@@ -8,6 +8,8 @@ use crate::xdr::{Decoder, Encoder, Result, Xdr, XdrError, xdr_struct};
 
 /// A procedure: its number and what goes over the wire.
 pub trait Procedure {
+    /// The program that it's of; the version is always 3.
+    const PROGRAM: u32 = NFS_PROGRAM;
     /// Its number.
     const NUMBER: u32;
     /// Arguments.

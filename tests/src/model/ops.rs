@@ -5,7 +5,7 @@ use super::share::Clone;
 use super::{Body, Model, NOBODY, Node, acl, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
-    Acl, Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
+    Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
     NAME_MAX, Op, ROOT, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
 };
 use std::collections::BTreeMap;
@@ -188,8 +188,11 @@ impl Model {
         let id = given.unwrap_or(NOBODY);
         assert!(Arc::make_mut(&mut self.ever).insert(id), "{id:?} has been used before");
         let links = fresh.kind == FileKind::Symlink;
-        let inherited = parent.acl.as_ref().filter(|_| !links).and_then(|acl| acl::inherited(acl, is_dir));
-        let attr = new_attr(cx, parent, id, &fresh, inherited.as_ref());
+        // CHOICE: a mode that the caller leaves out is 0, as with knfsd.
+        let mode = fresh.attrs.mode.unwrap_or(0) & 0o7777;
+        let inherited = parent.acl.as_ref().filter(|_| !links).map(|acl| acl::inherited(acl, is_dir, mode));
+        let (inherited, mode) = inherited.unwrap_or((None, mode));
+        let attr = new_attr(cx, parent, id, &fresh, mode);
         let qtree = parent.qtree;
         let node = Node { acl: inherited, qtree, ..Node::new(attr, fresh.body, dir) };
         self.nodes.insert(id, Arc::new(node));
@@ -488,11 +491,7 @@ impl Model {
     }
 }
 
-fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>, acl: Option<&Acl>) -> Attr {
-    let is_dir = fresh.kind == FileKind::Dir;
-    // CHOICE: a mode that the caller leaves out is 0, as with knfsd.
-    let mode = fresh.attrs.mode.unwrap_or(0) & 0o7777;
-    let mode = acl.map_or(mode, |acl| mode & !0o777 | acl::mode_of(acl, is_dir));
+fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>, mode: u32) -> Attr {
     let (gid, mode) = perm::inherit(cx, parent, fresh.kind, mode);
     let mut attr = Attr {
         id,

@@ -245,7 +245,7 @@ fn decorate(volume: &Volume, file: FileId, with: &'static str) {
     run(Op::Write { file: stream, offset: 0, data: with.into() });
     run(Op::MakeStream { file, name: format!("s {with}").into(), guarded: false });
     let mode = if with == "old" { 0o640 } else { 0o604 };
-    run(Op::SetAcl { file, acl: Some(Acl::from_mode(mode, false)) });
+    run(Op::SetAcl { file, acl: Some(Acl::masked(mode, vec![], false)) });
 }
 
 /// One that an operation can share, and one for which it takes two.

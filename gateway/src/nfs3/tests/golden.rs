@@ -6,11 +6,11 @@ use crate::xdr::Tail;
 use crate::xdr::golden::check;
 
 /// `opaque<64>`, the four bytes `hndl`.
-const FH: &str = "00000004 686e646c";
+pub(super) const FH: &str = "00000004 686e646c";
 /// `string<>`, the three bytes `abc` and one of padding.
 const NAME: &str = "00000003 61626300";
 /// `fattr3`, RFC 1813 §2.5: type, mode, nlink, uid, gid, size, used, rdev, fsid, fileid, atime, mtime, ctime.
-const ATTR: &str = "00000001 000001a4 00000001 00000002 00000003 0000000000000005 0000000000001000 \
+pub(super) const ATTR: &str = "00000001 000001a4 00000001 00000002 00000003 0000000000000005 0000000000001000 \
     00000000 00000000 0000000000000006 0000000000000007 00000008 00000009 0000000a 0000000b 0000000c 0000000d";
 /// `wcc_attr`, RFC 1813 §2.6: size, mtime, ctime.
 const WCC_ATTR: &str = "0000000000000005 0000000a 0000000b 0000000c 0000000d";
@@ -19,9 +19,9 @@ const SATTR: &str =
     "00000001 000001ed 00000000 00000000 00000001 0000000000000010 00000001 00000002 00000008 00000009";
 /// A `sattr3` that sets nothing.
 const NO_SATTR: &str = "00000000 00000000 00000000 00000000 00000000 00000000";
-const OK: &str = "00000000";
+pub(super) const OK: &str = "00000000";
 
-fn fh() -> NfsFh3 {
+pub(super) fn fh() -> NfsFh3 {
     NfsFh3(text("hndl"))
 }
 
@@ -29,7 +29,7 @@ fn time(seconds: u32, nseconds: u32) -> NfsTime3 {
     NfsTime3 { seconds, nseconds }
 }
 
-fn attr() -> FAttr3 {
+pub(super) fn attr() -> FAttr3 {
     FAttr3 {
         kind: FType3::Reg,
         mode: 0o644,
@@ -70,7 +70,7 @@ fn place() -> DirOpArgs3 {
 }
 
 /// `post_op_attr` that is there.
-fn some_attr() -> String {
+pub(super) fn some_attr() -> String {
     format!("00000001 {ATTR}")
 }
 

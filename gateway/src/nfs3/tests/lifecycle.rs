@@ -13,7 +13,7 @@ pub(super) fn message<P: Procedure>(xid: u32, args: &P::Args) -> Message {
     body.put(&AuthSys { stamp: 0, machine_name: Bytes::new(), uid: 0, gid: 0, gids: vec![] });
     let cred = OpaqueAuth { flavor: AUTH_SYS, body: body.finish().into_bytes() };
     let mut out = Encoder::default();
-    let call = Call { xid, prog: NFS_PROGRAM, vers: NFS_V3, proc: P::NUMBER, cred, verf: OpaqueAuth::NONE };
+    let call = Call { xid, prog: P::PROGRAM, vers: NFS_V3, proc: P::NUMBER, cred, verf: OpaqueAuth::NONE };
     call.encode(&mut out);
     args.encode(&mut out);
     out.finish()

@@ -3,6 +3,7 @@
 
 use super::lifecycle::{ask, message};
 use super::*;
+use crate::nfs3::acl::NFS_ACL_PROGRAM;
 use crate::nfs3::mount::MOUNT_PROGRAM;
 use crate::portmap::PORTMAP_PROGRAM;
 use crate::programs::Programs;
@@ -44,11 +45,13 @@ async fn wrong_programs_versions_and_procedures() {
     for version in [0, 2, 4, u32::MAX] {
         assert_eq!(ask(call(NFS_PROGRAM, version, 0, &[])).await.unwrap(), accepted(&[2, 3, 3]));
     }
+    assert_eq!(ask(call(NFS_ACL_PROGRAM, 2, 0, &[])).await.unwrap(), accepted(&[2, 3, 3]));
+    assert_eq!(ask(call(NFS_ACL_PROGRAM, 3, 3, &[])).await.unwrap(), accepted(&[3]));
     assert_eq!(ask(call(MOUNT_PROGRAM, 1, 0, &[])).await.unwrap(), accepted(&[2, 3, 3]));
     assert_eq!(ask(call(PORTMAP_PROGRAM, 1, 0, &[])).await.unwrap(), accepted(&[2, 2, 4]));
     assert_eq!(ask(call(NFS_PROGRAM, 3, 22, &[])).await.unwrap(), accepted(&[3]));
     assert_eq!(ask(call(MOUNT_PROGRAM, 3, 6, &[])).await.unwrap(), accepted(&[3]));
-    for (prog, vers) in [(NFS_PROGRAM, 3), (MOUNT_PROGRAM, 3), (PORTMAP_PROGRAM, 2)] {
+    for (prog, vers) in [(NFS_PROGRAM, 3), (NFS_ACL_PROGRAM, 3), (MOUNT_PROGRAM, 3), (PORTMAP_PROGRAM, 2)] {
         assert_eq!(ask(call(prog, vers, 0, &[])).await.unwrap(), accepted(&[0]));
     }
 }
@@ -98,6 +101,18 @@ async fn garbage_arguments() {
     for (procedure, args) in cases {
         let reply = ask(served.address, call(NFS_PROGRAM, 3, procedure, &args)).await.unwrap();
         assert_eq!(reply, garbage, "procedure {procedure}, arguments {args:?}");
+    }
+    // A part that there is not, more entries than may be, more than are there, another number than was said.
+    let acls = [
+        with(&[16, 0, 0, 0, 0]),
+        with(&[1, 1025, 1025]),
+        with(&[1, 1000, 1000, 1, 0, 7]),
+        with(&[1, 2, 1, 1, 0, 7, 0, 0]),
+        with(&[1, 0, 0]),
+    ];
+    for args in acls {
+        let reply = ask(served.address, call(NFS_ACL_PROGRAM, 3, 2, &args)).await.unwrap();
+        assert_eq!(reply, garbage, "{args:?}");
     }
     let path = words(&[1025]);
     assert_eq!(ask(served.address, call(MOUNT_PROGRAM, 3, 1, &path)).await.unwrap(), garbage);
@@ -178,7 +193,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_dispatcher_panic(
         random in prop::collection::vec(
-            ((0..3usize, 0..6u32, 0..24u32), prop::collection::vec(any::<u8>(), 0..200)), 100),
+            ((0..4usize, 0..6u32, 0..24u32), prop::collection::vec(any::<u8>(), 0..200)), 100),
         near in prop::collection::vec((0..24u32, near_arguments()), 300),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -190,7 +205,7 @@ proptest! {
             let open_root = fsstore::Op::SetAttr { file: fsstore::ROOT, attrs, guard: None };
             mount.volume.execute(&fsstore::Context::root(Time::default()), open_root).unwrap();
             let programs = Programs { vserver: Arc::clone(&fixture.vserver), ports: PORTS };
-            let known = [NFS_PROGRAM, MOUNT_PROGRAM, PORTMAP_PROGRAM];
+            let known = [NFS_PROGRAM, MOUNT_PROGRAM, PORTMAP_PROGRAM, NFS_ACL_PROGRAM];
             for ((prog, vers, proc), args) in random {
                 dispatch(&programs, (known[prog], vers, proc), args.into()).await;
             }
@@ -205,7 +220,10 @@ proptest! {
                 rest.iter().for_each(|word| out.u32(*word));
                 let args = out.finish().into_bytes();
                 let len = if len < 100 { args.len() } else { args.len().min(len) };
-                dispatch(&programs, (NFS_PROGRAM, NFS_V3, proc), args.slice(..len)).await;
+                let program = if named { NFS_PROGRAM } else { NFS_ACL_PROGRAM };
+                for prog in [NFS_PROGRAM, program] {
+                    dispatch(&programs, (prog, NFS_V3, proc), args.slice(..len)).await;
+                }
             }
         });
     }

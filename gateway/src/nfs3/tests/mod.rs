@@ -1,5 +1,6 @@
 //! A real server over real volumes on loopback, and a real client, for the tests of this protocol.
 
+mod acl;
 mod exports;
 mod golden;
 mod lifecycle;
