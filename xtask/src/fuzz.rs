@@ -2,11 +2,13 @@
 //! there is serves, told to take its unfinished features.
 
 use crate::Failure;
+use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
 
 /// As in `fuzz/Cargo.toml`, with the longest input in bytes: what the targets look at.
-const TARGETS: [(&str, u32); 13] = [
+const TARGETS: [(&str, u64); 13] = [
     ("fsinfo", STORE),
     ("log", STORE),
     ("records", STORE),
@@ -21,7 +23,9 @@ const TARGETS: [(&str, u32); 13] = [
     ("procedures", 8 << 10),
     ("connections", 4 << 10),
 ];
-const STORE: u32 = 64 * 4096;
+const STORE: u64 = 64 * 4096;
+/// A new corpus begins with so many.
+const INPUTS: u32 = 16;
 /// For each target, unless told otherwise.
 const SECONDS: u32 = 60;
 
@@ -47,8 +51,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     for (name, len_max) in TARGETS.into_iter().filter(|(name, _)| wanted(name)) {
         println!("== {name}, {seconds} s");
+        plant(&root.join("fuzz/corpus").join(name), len_max)
+            .map_err(|error| Failure::new(error.to_string()))?;
         let (time, length) = (format!("-max_total_time={seconds}"), format!("-max_len={len_max}"));
-        let limits = ["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"];
+        let limits = ["-len_control=0", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"];
         let status = compiler
             .cargo(&["fuzz", "run", name, "--", &time, &length])
             .args(limits)
@@ -60,6 +66,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
                 "{name} failed ({status}); the input is in fuzz/artifacts/{name}"
             )));
         }
+    }
+    Ok(())
+}
+
+/// Begins a corpus with some long inputs, unless there is one: to grow them from nothing takes most of a short run.
+fn plant(corpus: &Path, len: u64) -> io::Result<()> {
+    if corpus.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(corpus)?;
+    let mut random = fs::File::open("/dev/urandom")?;
+    for number in 0..INPUTS {
+        io::copy(
+            &mut (&mut random).take(len),
+            &mut fs::File::create(corpus.join(format!("random{number}")))?,
+        )?;
     }
     Ok(())
 }
