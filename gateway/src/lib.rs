@@ -7,6 +7,9 @@ pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handle;
 pub mod lif;
 mod memory;

@@ -87,7 +87,7 @@ impl Ports {
 }
 
 /// `mapping`, RFC 1833 §3.1.
-struct Mapping {
+pub(crate) struct Mapping {
     prog: u32,
     vers: u32,
     prot: u32,
@@ -106,14 +106,14 @@ impl Xdr for Mapping {
 }
 
 /// `rpcb`, RFC 1833 §2.1.
-struct Rpcb {
+pub(crate) struct Rpcb {
     prog: u32,
     vers: u32,
     netid: Bytes,
 }
 
 impl Rpcb {
-    fn decode(input: &mut Decoder) -> Result<Self> {
+    pub(crate) fn decode(input: &mut Decoder) -> Result<Self> {
         let rpcb = Rpcb { prog: input.u32()?, vers: input.u32()?, netid: input.opaque(STRING_MAX)? };
         input.opaque(STRING_MAX)?;
         input.opaque(STRING_MAX)?;
@@ -129,6 +129,8 @@ pub fn answer(call: &Call, args: Bytes, ports: &Ports, route: (IpAddr, Transport
     let refused = match (call.vers, call.proc) {
         (2..=4, 0) => Ok(()),
         (2, _) => answer_v2(call.proc, &mut input, ports, &mut out),
+        // RPCBPROC_GETVERSADDR is only version 4's.
+        (3, 9) => Err(Refusal::ProcUnavail),
         (3 | 4, _) => answer_rpcbind(call.proc, &mut input, ports, route, &mut out),
         _ => Err(Refusal::ProgMismatch { low: 2, high: 4 }),
     };
@@ -342,6 +344,7 @@ mod tests {
         let accept_stat = |reply: Vec<u8>| u32::from_be_bytes(*reply[20..].first_chunk().unwrap());
         assert_eq!(accept_stat(ask(2, 3, &[0; 15])), 4);
         assert_eq!(accept_stat(ask(2, 9, &[])), 3);
+        assert_eq!(accept_stat(ask(3, 9, &[0; 20])), 3, "GETVERSADDR is version 4's (RFC 1833 §2.2)");
         assert_eq!(ask(5, 0, &[])[20..], words(&[2, 2, 4]));
         assert_eq!(ask(2, 1, &words(&[100_003, 3, 6, 1]))[HEADER_LEN..], words(&[0]));
     }

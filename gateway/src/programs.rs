@@ -59,7 +59,11 @@ pub async fn serve_datagrams(
 
 impl Service for Programs {
     fn reply_len_max(&self, call: &Call, args: &Bytes) -> usize {
-        if call.prog == NFS_PROGRAM { nfs3::reply_len_max(call, args) } else { 0 }
+        match call.prog {
+            NFS_PROGRAM => nfs3::reply_len_max(call, args),
+            MOUNT_PROGRAM => mount::reply_len_max(call),
+            _ => 0,
+        }
     }
 
     async fn run(&self, request: Request) -> Outcome {

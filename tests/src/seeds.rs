@@ -6,8 +6,10 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-fn variable(name: &str) -> Option<u64> {
+/// The number that an environment variable holds.
+pub fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
@@ -28,6 +30,23 @@ pub fn for_each_seed(default: u64, case: impl Fn(u64) -> Result<(), String>) {
     for seed in seeds(default) {
         outcome(seed, &case).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
+}
+
+/// Runs `case` for seed after seed for so long, and `tell` after each, with how many there were; says how many there were in
+/// the end.
+pub fn for_each_seed_within(
+    time: Duration,
+    case: impl Fn(u64) -> Result<(), String>,
+    tell: impl Fn(u64),
+) -> u64 {
+    let start = Instant::now();
+    let mut seed = 0;
+    while start.elapsed() < time {
+        outcome(seed, &case).unwrap_or_else(|wrong| panic!("{wrong}"));
+        seed += 1;
+        tell(seed);
+    }
+    seed
 }
 
 /// Runs `case` for all seeds, on all processors. Each case is as repeatable as if it ran alone.

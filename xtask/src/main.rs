@@ -14,7 +14,8 @@ const USAGE: &str = "usage: cargo xtask test
 test   installs what the tests need where it may, then checks the format, the lints and runs every test
 bench  measures Ferry beside its peers, prints a table, and writes its rows to FILE;
        with --minutes, `store` only runs its write-heavy load for so long and shows every latency
-fuzz   feeds the store's decoders with what a fuzzer invents, 60 seconds for each target unless told otherwise";
+fuzz   feeds the store's decoders, and the gateway's with each of its procedures, with what a fuzzer invents; 60 seconds
+       for each target unless told otherwise";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

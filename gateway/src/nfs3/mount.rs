@@ -6,7 +6,7 @@ use super::dispatch::success;
 use super::status::NfsStat3;
 use super::types::NfsFh3;
 use crate::rpc::auth::{AUTH_NONE, AUTH_SYS};
-use crate::rpc::call::Refusal;
+use crate::rpc::call::{Call, Refusal};
 use crate::rpc::server::{Outcome, Request};
 use crate::vserver::{Caller, Vserver};
 use crate::xdr::{Decoder, Encoder, Result as XdrResult, Xdr, xdr_enum};
@@ -21,8 +21,8 @@ pub const MOUNT_V3: u32 = 3;
 /// `MNTPATHLEN`: longest path, in bytes (RFC 1813 §5.1.2).
 pub const MNTPATHLEN: usize = 1024;
 
-/// Longest list that EXPORT gives, in bytes; the rest is left out.
-const EXPORTS_LEN_MAX: usize = 256 << 10;
+/// Longest list that EXPORT or DUMP gives, in bytes; the rest is left out.
+const LIST_LEN_MAX: usize = 256 << 10;
 
 /// `MOUNTPROC3_MNT`, RFC 1813 §5.2.1.
 pub const MNT: u32 = 1;
@@ -120,6 +120,11 @@ impl Xdr for MountRes3 {
     }
 }
 
+/// Bytes that the reply to this call may have beyond a small number.
+pub(crate) fn reply_len_max(call: &Call) -> usize {
+    if matches!(call.proc, DUMP | EXPORT) { LIST_LEN_MAX } else { 0 }
+}
+
 /// Runs one call of MOUNT version 3.
 pub(crate) async fn run(vserver: &Arc<Vserver>, request: Request) -> Outcome {
     let xid = request.call.xid;
@@ -179,9 +184,13 @@ fn mount(caller: &Caller, path: &DirPath) -> Result<NfsFh3, MountStat3> {
 
 /// `mountlist`, RFC 1813 §5.2.2.
 fn dump(caller: &Caller, out: &mut Encoder) {
+    let mut left = LIST_LEN_MAX;
     for (client, path) in caller.vserver.mounts.list() {
+        let client = client.to_string();
+        let Some(rest) = left.checked_sub(client.len() + path.len() + 20) else { break };
+        left = rest;
         out.bool(true);
-        out.opaque(client.to_string().as_bytes());
+        out.opaque(client.as_bytes());
         out.opaque(path.as_bytes());
     }
     out.bool(false);
@@ -190,7 +199,7 @@ fn dump(caller: &Caller, out: &mut Encoder) {
 /// `exports`, RFC 1813 §5.2.5: the volumes that this client may reach, each with the clients that its policy names. No
 /// groups means «everybody».
 fn exports(caller: &Caller, out: &mut Encoder) {
-    let mut left = EXPORTS_LEN_MAX;
+    let mut left = LIST_LEN_MAX;
     for mount in caller.namespace.mounts().filter(|mount| caller.access(mount).is_some()) {
         let groups: Vec<String> =
             caller.exports.rules_of(&mount.policy).iter().map(|rule| rule.client.to_string()).collect();

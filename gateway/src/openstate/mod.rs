@@ -33,15 +33,15 @@ use tokio::sync::Notify;
 /// How much a table may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Locks and reservations.
+    /// Locks and reservations, with the requests that wait for some.
     pub held_max: usize,
     /// Those of one client.
     pub held_per_client_max: usize,
-    /// Requests that wait.
+    /// Requests that wait alone.
     pub waiting_max: usize,
     /// Those of one client.
     pub waiting_per_client_max: usize,
-    /// Clients that have locks or reservations.
+    /// Clients that have locks or reservations, or wait.
     pub clients_max: usize,
     /// Bytes by which protocols tell owners apart.
     pub owner_bytes_max: usize,

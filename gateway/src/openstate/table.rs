@@ -85,7 +85,7 @@ impl Table {
         // Without more than it has already: a lock that is asked for again always fits.
         let have = state.locks.of(&lock.owner, lock.range).any(|held| covers(held, &lock));
         if !have {
-            room(&self.clients, self.held + self.shares, &lock.owner.client, limits)?;
+            self.room(&lock.owner.client, limits)?;
         }
         // One that asks no longer waits for the answer to an earlier request.
         let (owner, range) = (Arc::clone(&lock.owner), lock.range);
@@ -116,6 +116,8 @@ impl Table {
             return Ok(LockOutcome::Deadlock);
         }
         let client = Arc::clone(&new.lock.owner.client);
+        // What is waited for will be held, and nobody can refuse it then.
+        self.room(&client, limits)?;
         let mine = self.clients.get(&client).map_or(0, |used| used.waiting);
         if self.waiting.len() >= limits.waiting_max || mine >= limits.waiting_per_client_max {
             return Err(Full);
@@ -177,7 +179,7 @@ impl Table {
         self.cancel_exact(file, owner, range, None);
         let Some(state) = self.files.get(&file) else { return Ok(()) };
         if state.locks.clear_splits(owner, range) {
-            room(&self.clients, self.held + self.shares, &owner.client, limits)?;
+            self.room(&owner.client, limits)?;
         }
         self.change_locks(file, &owner.client, |locks| locks.clear(owner, range));
         self.forget_grants(file, owner, range);
@@ -252,7 +254,7 @@ impl Table {
             return Ok(Some(other.clone()));
         }
         if !shares.held.iter().any(|share| *share.owner == **owner) {
-            room(&self.clients, self.held + self.shares, &owner.client, limits)?;
+            self.room(&owner.client, limits)?;
         }
         self.put_share(file, Share { owner: Arc::clone(owner), access, deny, incarnation, since_s });
         Ok(None)
@@ -433,6 +435,14 @@ impl Table {
         Ok(self.intern(owner))
     }
 
+    /// Whether a client may have one more, held or waited for.
+    fn room(&self, client: &Arc<Client>, limits: &Limits) -> Result<(), Full> {
+        let all = self.held + self.shares + self.waiting.len();
+        let mine = self.clients.get(client).map_or(0, |used| used.held + used.waiting);
+        let known = self.clients.contains_key(client) || self.clients.len() < limits.clients_max;
+        if all < limits.held_max && mine < limits.held_per_client_max && known { Ok(()) } else { Err(Full) }
+    }
+
     /// Keeps no owner that has nothing.
     fn forget_owners(&mut self) {
         self.owners.retain(|owner| Arc::strong_count(owner) > 1);
@@ -474,17 +484,6 @@ fn covers(held: &Held, lock: &Held) -> bool {
     held.exclusive == lock.exclusive
         && held.range.first <= lock.range.first
         && held.range.last >= lock.range.last
-}
-
-fn room(
-    clients: &HashMap<Arc<Client>, Use>,
-    all: usize,
-    client: &Arc<Client>,
-    limits: &Limits,
-) -> Result<(), Full> {
-    let mine = clients.get(client).map_or(0, |used| used.held);
-    let known = clients.contains_key(client) || clients.len() < limits.clients_max;
-    if all < limits.held_max && mine < limits.held_per_client_max && known { Ok(()) } else { Err(Full) }
 }
 
 fn recount(clients: &mut HashMap<Arc<Client>, Use>, client: &Arc<Client>, before: usize, after: usize) {

@@ -253,9 +253,11 @@ fn numbers_are_bounded() {
     assert_eq!(try_lock(8, 30, false), Err(Full), "a third client");
     assert_eq!(try_lock(4, 22, false), Ok(LockOutcome::Granted));
     assert_eq!(try_lock(4, 24, false), Err(Full), "all locks");
+    assert_eq!(try_lock(4, 0, true), Err(Full), "all locks, as it would have one");
+    unlock(&table, 0, 4, 3);
     assert_eq!(try_lock(4, 0, true), Ok(LockOutcome::Waiting));
     assert_eq!(try_lock(4, 2, true), Ok(LockOutcome::Waiting));
-    assert_eq!(try_lock(5, 4, true), Err(Full), "one client's waiting");
+    assert_eq!(try_lock(5, 2, true), Err(Full), "one client's waiting");
     // Unlocking the middle of a lock makes two of it.
     unlock(&table, 0, 0, 7);
     unlock(&table, 4, 0, 7);
@@ -274,6 +276,38 @@ fn numbers_are_bounded() {
     assert_eq!(try_lock(9, 0, false), Ok(LockOutcome::Granted));
     table.forget_volume(file(1).volume);
     assert_eq!(table.counts(), Counts::default());
+}
+
+/// Whoever waits will hold: locks that were waited for must find room, and another node must take them all.
+#[test]
+fn locks_that_were_waited_for_are_bounded_too() {
+    let limits = Limits { held_max: 20, held_per_client_max: 20, clients_max: 3, ..Limits::default() };
+    let table = LockTable::new(limits);
+    let all = ByteRange::new(0, 0);
+    let try_lock = |number: u64, who: u8, range: ByteRange, waits: bool| {
+        table.lock(LockRequest { file: file(number), ..request(who, range, true, waits) })
+    };
+    for number in 0..10 {
+        assert_eq!(try_lock(number, 0, all, false), Ok(LockOutcome::Granted));
+    }
+    for number in 0..10 {
+        for first in 0..5 {
+            let _ = try_lock(number, 4, ByteRange::new(first * 2, 1), true);
+        }
+        table.unlock(file(number), &owner(0), all).unwrap();
+        assert!(table.counts().locks <= limits.held_max, "{:?}", table.counts());
+    }
+    // With the last one that was unlocked one place is free.
+    assert_eq!(try_lock(50, 0, all, false), Ok(LockOutcome::Granted));
+    assert_eq!(try_lock(51, 0, all, false), Err(Full));
+    table.release(|_| true, None);
+    assert_eq!(try_lock(1, 0, all, false), Ok(LockOutcome::Granted));
+    assert_eq!(try_lock(1, 4, all, true), Ok(LockOutcome::Waiting));
+    assert_eq!(try_lock(1, 8, all, true), Ok(LockOutcome::Waiting));
+    assert_eq!(try_lock(1, 12, all, true), Err(Full), "a fourth client");
+    let elsewhere = LockTable::new(limits);
+    elsewhere.import(&table.export()).unwrap();
+    assert_eq!(elsewhere.counts(), table.counts());
 }
 
 #[test]

@@ -89,6 +89,8 @@ impl Xdr for AuthSys {
 pub enum AuthStat {
     /// The credential is malformed.
     BadCred = 1,
+    /// The verifier is malformed.
+    BadVerf = 3,
     /// The flavor is not one that the server takes.
     TooWeak = 5,
 }

@@ -46,10 +46,12 @@ pub enum CallError {
         /// The call's xid.
         xid: u32,
     },
-    /// The credential or verifier is malformed: answer with [`AuthStat::BadCred`].
-    BadCredential {
+    /// The credential or verifier is malformed: answer with this.
+    BadAuth {
         /// The call's xid.
         xid: u32,
+        /// [`AuthStat::BadCred`] or [`AuthStat::BadVerf`].
+        stat: AuthStat,
     },
 }
 
@@ -69,8 +71,9 @@ impl Call {
         }
         let mut word = || input.u32().map_err(not_a_call);
         let (prog, vers, proc) = (word()?, word()?, word()?);
-        let mut auth = || input.take().map_err(|_| CallError::BadCredential { xid });
-        Ok(Call { xid, prog, vers, proc, cred: auth()?, verf: auth()? })
+        let mut auth = |stat| input.take().map_err(|_| CallError::BadAuth { xid, stat });
+        let (cred, verf) = (auth(AuthStat::BadCred)?, auth(AuthStat::BadVerf)?);
+        Ok(Call { xid, prog, vers, proc, cred, verf })
     }
 
     /// Appends the header; the arguments follow.
@@ -234,7 +237,11 @@ mod tests {
         assert_eq!(decode(&bytes), Err(CallError::RpcVersion { xid: 0x1122_3344 }));
         let mut bytes = NULL_CALL;
         bytes[28..32].copy_from_slice(&401u32.to_be_bytes());
-        assert_eq!(decode(&bytes), Err(CallError::BadCredential { xid: 0x1122_3344 }));
+        let bad = |stat| Err(CallError::BadAuth { xid: 0x1122_3344, stat });
+        assert_eq!(decode(&bytes), bad(AuthStat::BadCred));
+        let mut bytes = NULL_CALL;
+        bytes[36..].copy_from_slice(&401u32.to_be_bytes());
+        assert_eq!(decode(&bytes), bad(AuthStat::BadVerf));
     }
 
     fn refused(refusal: Refusal) -> Vec<u8> {

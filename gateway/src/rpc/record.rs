@@ -81,6 +81,13 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         }
     }
 
+    /// Bytes of memory for what is not handed out yet, and bytes that came.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let arrived = usize::try_from(self.received).unwrap_or(usize::MAX);
+        (self.buffer.capacity() + self.gathered.capacity(), arrived)
+    }
+
     fn take_fragment(&mut self) -> io::Result<Fragment> {
         let Some(mark) = self.buffer.first_chunk::<MARK_LEN>() else {
             return Ok(Fragment::Missing(MARK_LEN));

@@ -2,7 +2,6 @@
 //! as they come. Everything a connection may pin is bounded. Knows no program: a [`Service`] runs the calls, those
 //! that come over UDP (`udp.rs`) too.
 
-use super::auth::AuthStat;
 use super::call::{Call, CallError, Refusal, encode_refusal};
 use super::limits::{Clients, Limits, Seat};
 use super::outlet::Outlet;
@@ -218,11 +217,11 @@ async fn converse<S: Service>(
 }
 
 /// Who speaks with whom.
-pub(super) struct Ends {
-    pub(super) client: SocketAddr,
-    pub(super) local: IpAddr,
-    pub(super) transport: Transport,
-    pub(super) gone: CancellationToken,
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) transport: Transport,
+    pub(crate) gone: CancellationToken,
 }
 
 impl Ends {
@@ -241,7 +240,7 @@ impl Ends {
 }
 
 /// Runs one call, or says what becomes of what is none.
-pub(super) async fn run<S: Service>(
+pub(crate) async fn run<S: Service>(
     service: &S,
     call: Result<Call, CallError>,
     args: Bytes,
@@ -251,7 +250,7 @@ pub(super) async fn run<S: Service>(
         Ok(call) => service.run(ends.request(call, args)).await,
         Err(CallError::NotACall) => Outcome::Close,
         Err(CallError::RpcVersion { xid }) => Outcome::refused(xid, Refusal::RpcMismatch),
-        Err(CallError::BadCredential { xid }) => Outcome::refused(xid, Refusal::Auth(AuthStat::BadCred)),
+        Err(CallError::BadAuth { xid, stat }) => Outcome::refused(xid, Refusal::Auth(stat)),
     }
 }
 

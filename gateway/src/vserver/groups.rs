@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Lookups at a time.
 const LOOKUPS_MAX: usize = 8;
 
-type Found = Option<Arc<[u32]>>;
-type Lookup = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = Found> + Send>> + Send + Sync>;
+pub(crate) type Found = Option<Arc<[u32]>>;
+pub(crate) type Lookup = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = Found> + Send>> + Send + Sync>;
 
 /// The groups of users, where a vserver is to ask for them.
 pub struct Groups {
@@ -58,7 +58,7 @@ impl Default for Groups {
 }
 
 impl Groups {
-    fn with_lookup(lookup: Lookup) -> Self {
+    pub(crate) fn with_lookup(lookup: Lookup) -> Self {
         let lookups = Semaphore::new(LOOKUPS_MAX);
         Groups { enabled: AtomicBool::default(), known: Mutex::default(), lookups, lookup }
     }

@@ -103,6 +103,24 @@ async fn export_shows_a_client_what_it_may_reach_and_for_whom_it_is() {
     assert_eq!(list(&programs, "10.0.0.1", EXPORT).await, [entry("/", &[]), entry("/sub", &[])], "everybody");
 }
 
+/// The connection has set so much memory aside for the reply.
+#[tokio::test]
+async fn no_list_is_longer_than_was_foreseen() {
+    let fixture = Fixture::new();
+    let programs = Programs { vserver: Arc::clone(&fixture.vserver), ports: PORTS };
+    let client = "127.0.0.1".parse().unwrap();
+    for number in 0..1024 {
+        fixture.vserver.mounts.add(client, &format!("{}{number}", "/".repeat(1000)));
+    }
+    for proc in [DUMP, EXPORT] {
+        let request = request(("127.0.0.1", 700), proc, Bytes::new());
+        let foreseen = programs.reply_len_max(&request.call, &request.args);
+        let Outcome::Reply(reply) = programs.run(request).await else { panic!("no reply") };
+        assert!(reply.len() <= foreseen + 4096, "{} bytes, but foreseen were {foreseen}", reply.len());
+    }
+    assert!(list(&programs, "127.0.0.1", DUMP).await.len() > 200);
+}
+
 #[tokio::test]
 async fn a_secure_rule_takes_calls_from_privileged_ports_only() {
     let fixture = Fixture::new();
