@@ -3,6 +3,7 @@
 use super::choices::Choices;
 use super::table::{Entry, Field, PROCEDURES};
 use super::world::World;
+use crate::nfs3::acl::{AclEnt, AclTag};
 use crate::nfs3::types::{NFS_PROGRAM, NfsTime3, SAttr3, SetTime3};
 use crate::nlm::types::NLM_PROGRAM;
 use crate::rpc::auth::{AUTH_SYS, AuthSys, OpaqueAuth};
@@ -147,6 +148,8 @@ fn put(field: Field, handles: Handles<'_>, choices: &mut Choices<'_>, out: &mut 
                 out.u64(choices.long());
             }
         }
+        Field::AclMask => out.u32(choices.pick(&[15, 15, 5, 1, 10, 0, 16])),
+        Field::Acl => acl(choices, out),
         Field::Cookie | Field::Long => out.u64(choices.long()),
         Field::CookieVerifier => out.array(&[u8::from(choices.once_in(16)); 8]),
         Field::Number => out.u32(choices.number()),
@@ -207,6 +210,30 @@ fn attributes(choices: &mut Choices<'_>) -> SAttr3 {
         size: choices.once_in(4).then(|| choices.long()),
         atime: set_time(choices),
         mtime: set_time(choices),
+    }
+}
+
+/// An access ACL and a default ACL, or something like them.
+fn acl(choices: &mut Choices<'_>, out: &mut Encoder) {
+    out.u32(choices.pick(&[15, 15, 5, 1, 10, 0, 16]));
+    for default in [0, AclTag::DEFAULT] {
+        let full: &[u32] = &[
+            AclTag::USER_OBJ,
+            AclTag::USER,
+            AclTag::GROUP_OBJ,
+            AclTag::GROUP,
+            AclTag::CLASS_OBJ,
+            AclTag::OTHER_OBJ,
+        ];
+        let tags =
+            choices.pick(&[full, &[AclTag::USER_OBJ, AclTag::GROUP_OBJ, AclTag::OTHER_OBJ], &full[1..], &[]]);
+        let len = u32::try_from(tags.len()).unwrap_or(0);
+        out.u32(if choices.once_in(32) { choices.number() } else { len });
+        out.u32(len);
+        for tag in tags {
+            let id = choices.pick(&[0, 1000, 1001, u32::MAX]);
+            out.put(&AclEnt { tag: tag | default, id, perm: choices.pick(&[7, 6, 4, 0, 8]) });
+        }
     }
 }
 

@@ -164,7 +164,7 @@ pub fn arguments(bytes: &[u8]) {
 
 /// A file handle: it says what it was made of, and nothing else is one.
 pub fn handles(bytes: &[u8]) {
-    static KEY: LazyLock<HandleKey> = LazyLock::new(|| HandleKey::from_bytes([3; 32]));
+    static KEY: LazyLock<HandleKey> = LazyLock::new(|| HandleKey::from_bytes([3; 16]));
     let vserver = Uuid::from_u128(0x77 << 64);
     assert!(FileHandle::open(bytes, vserver, &KEY).is_err(), "nobody has made this handle");
     let mut choices = Choices::new(bytes);
@@ -177,7 +177,7 @@ pub fn handles(bytes: &[u8]) {
     let sealed = handle.seal(vserver, &KEY);
     assert_eq!(FileHandle::open(&sealed, vserver, &KEY), Ok(handle));
     assert!(FileHandle::open(&sealed, Uuid::from_u128(0x78 << 64), &KEY).is_err());
-    assert!(FileHandle::open(&sealed, vserver, &HandleKey::from_bytes([4; 32])).is_err());
+    assert!(FileHandle::open(&sealed, vserver, &HandleKey::from_bytes([4; 16])).is_err());
     let mut changed = sealed.to_vec();
     choices.damage(&mut changed);
     if changed != sealed {

@@ -219,7 +219,8 @@ fn look_at(sent: &Sent, reply: Option<&Bytes>) {
 /// Whether a call may be refused with this `accept_stat` (RFC 5531 §9).
 fn refused(call: &Call, entry: Option<&Entry>, transport: Transport, args: &Bytes, stat: u32) {
     let of_program = |entry: &Entry| entry.prog == call.prog;
-    let nfs_over_udp = call.prog == crate::nfs3::types::NFS_PROGRAM && transport == Transport::Udp;
+    let nfs = [crate::nfs3::types::NFS_PROGRAM, crate::nfs3::acl::NFS_ACL_PROGRAM].contains(&call.prog);
+    let nfs_over_udp = nfs && transport == Transport::Udp;
     let right = match stat {
         1 => nfs_over_udp || !PROCEDURES.iter().any(of_program),
         2 => !PROCEDURES.iter().any(|entry| of_program(entry) && entry.vers == call.vers),

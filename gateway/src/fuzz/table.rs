@@ -1,6 +1,7 @@
 //! Every procedure of every program: what its arguments are made of, and which type its reply must be.
 
 use super::replies::{Exports, Mappings, Mounts, Outcome, Rpcbs, Text};
+use crate::nfs3::acl::{GetAcl, NFS_ACL_PROGRAM, SetAcl, SetAcl3Args};
 use crate::nfs3::mount::{DirPath, MOUNT_PROGRAM, MOUNT_V3, MountRes3};
 use crate::nfs3::procedures::*;
 use crate::nfs3::types::{NFS_PROGRAM, NFS_V3};
@@ -36,6 +37,10 @@ pub(super) enum Field {
     How,
     /// `mknoddata3`.
     Node,
+    /// `secattr`.
+    Acl,
+    /// Which parts of a `secattr`.
+    AclMask,
     /// Bytes of a directory before which a list begins.
     Cookie,
     /// `cookieverf3`.
@@ -84,6 +89,7 @@ pub(super) struct Entry {
 /// All of them.
 pub(super) static PROCEDURES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let mut all = nfs();
+    all.extend(acl());
     all.extend(mount());
     all.extend(portmap());
     all.extend(locks());
@@ -183,6 +189,15 @@ fn nfs() -> Vec<Entry> {
         entry.once = matches!(entry.proc, SetAttr::NUMBER | Create::NUMBER..=Link::NUMBER);
     }
     all
+}
+
+fn acl() -> Vec<Entry> {
+    const ACL: (u32, u32) = (NFS_ACL_PROGRAM, NFS_V3);
+    let get = entry::<<GetAcl as Procedure>::Args, Res3<GetAcl>>(ACL, 1, &[Field::Object, Field::AclMask]);
+    let set = entry::<SetAcl3Args, Res3<SetAcl>>(ACL, 2, &[Field::Object, Field::Acl]);
+    // Linux sends more than the arguments.
+    let arguments: fn(Bytes) -> bool = |args| SetAcl3Args::decode(&mut Decoder::new(args)).is_ok();
+    vec![plain::<()>(ACL, 0), get, Entry { arguments: Some(arguments), once: true, ..set }]
 }
 
 fn mount() -> Vec<Entry> {

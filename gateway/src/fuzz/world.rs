@@ -104,7 +104,7 @@ impl World {
             .map(|_| Arc::new(Ram(Mutex::new(vec![0; usize::try_from(VOLUME_BYTES).unwrap_or(0)]))))
             .collect();
         let volumes: Vec<Arc<Volume>> = disks.iter().zip(1..).map(|(disk, n)| volume(disk, n)).collect();
-        let key = HandleKey::from_bytes([7; 32]);
+        let key = HandleKey::from_bytes([7; 16]);
         let mut vserver = Vserver::new("vs1", Uuid::from_u128(0x1234 << 64), key, *b"verifier");
         let parts = Arc::get_mut(&mut vserver).expect("nobody else has it yet");
         parts.reply_cache = ReplyCache::new(REPLIES);
