@@ -123,3 +123,89 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdr::Encoder;
+    use std::sync::atomic::AtomicU32;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Counts places that were given back.
+    struct Place(Arc<AtomicU32>);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Fixture {
+        outlet: Outlet<Place>,
+        client: TcpStream,
+        free: Arc<AtomicU32>,
+        cancel: CancellationToken,
+        gone: CancellationToken,
+    }
+
+    async fn fixture(stall: Duration) -> Fixture {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, socket) = listener.accept().await.unwrap().0.into_split();
+        let (cancel, gone) = (CancellationToken::new(), CancellationToken::new());
+        let outlet = Outlet::new(socket, stall, cancel.clone(), gone.clone());
+        Fixture { outlet, client, free: Arc::default(), cancel, gone }
+    }
+
+    impl Fixture {
+        /// A reply of 1 MiB of this byte.
+        fn push(&mut self, byte: u8) {
+            let mut reply = Encoder::default();
+            reply.opaque(&vec![byte; 1 << 20]);
+            self.outlet.push(reply.finish(), Place(self.free.clone()));
+            self.outlet.flush();
+        }
+
+        fn free(&self) -> u32 {
+            self.free.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn replies_to_a_slow_client_keep_their_order_and_their_places() {
+        let mut fixture = fixture(Duration::from_secs(60)).await;
+        (0..32).for_each(|byte| fixture.push(byte));
+        assert!(fixture.free() < 32, "no socket takes 32 MiB");
+        for byte in 0..32 {
+            // Record mark, length, data.
+            let mut reply = vec![0; 8 + (1 << 20)];
+            fixture.client.read_exact(&mut reply).await.unwrap();
+            assert!(reply[8..].iter().all(|got| *got == byte), "reply {byte}");
+        }
+        fixture.outlet.finish().await;
+        assert_eq!(fixture.free.load(Ordering::Relaxed), 32);
+        assert!(!fixture.gone.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_gone_and_holds_nothing() {
+        let mut fixture = fixture(Duration::from_millis(50)).await;
+        (0..32).for_each(|byte| fixture.push(byte));
+        fixture.gone.cancelled().await;
+        fixture.outlet.finish().await;
+        assert_eq!(fixture.free.load(Ordering::Relaxed), 32);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_the_end() {
+        let mut fixture = fixture(Duration::from_secs(60)).await;
+        fixture.cancel.cancel();
+        fixture.push(1);
+        fixture.outlet.finish().await;
+        let mut got = Vec::new();
+        fixture.client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, [0; 0]);
+        assert_eq!(fixture.free.load(Ordering::Relaxed), 1);
+    }
+}
