@@ -94,7 +94,8 @@ pub enum HandleError {
 /// | version| zeros  | vserver tag | volume id | inode  | generation | snapshot | MAC  |
 /// ```
 /// The vserver tag is the first 8 bytes of its UUID, the MAC SipHash-2-4 with 128 bits of result over the 40
-/// bytes before it, a tenth of the time of HMAC-SHA256: each call opens a handle, READDIRPLUS makes one for each name. Snapshot 0 is the active image. Numbers are big-endian.
+/// bytes before it: each call opens a handle, and READDIRPLUS makes one for each name. Snapshot 0 is the active
+/// image. Numbers are big-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileHandle {
     /// The volume that the file is in.
