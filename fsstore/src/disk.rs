@@ -4,7 +4,6 @@
 //! Offsets and lengths are whole blocks, except in the NVLOG, which writes whole blocks too.
 
 mod device;
-mod direct;
 mod file;
 pub(crate) mod overlay;
 

@@ -34,6 +34,8 @@ const PENDING_MAX: usize = 4 * LAZY_BYTES;
 const POINTS_LAZY: usize = 4096;
 /// Most of them (64 MiB): the next flush takes as long as they need, for everybody.
 const POINTS_MAX: usize = 16_384;
+/// Most of them while somebody waits for a flush (2 MiB): it goes to the disk behind them.
+const POINTS_WAITED_MAX: usize = 512;
 /// Largest buffer that is kept for later batches. An idle volume has no use for a large one.
 const SPARE_BYTES: usize = 256 << 10;
 
@@ -149,14 +151,14 @@ impl Log {
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let inner = self.inner.lock();
         inner.pending.len() < PENDING_MAX
-            && inner.points < POINTS_MAX
+            && inner.points < inner.points_max()
             && inner.next_block + blocks_for(inner.pending.len() + bytes) + 1 < self.half_blocks
     }
 
     /// Whether the records in memory leave room for `bytes`.
     pub(crate) fn fits_pending(&self, bytes: usize) -> bool {
         let inner = self.inner.lock();
-        inner.pending.len() + bytes < PENDING_MAX && inner.points < POINTS_MAX
+        inner.pending.len() + bytes < PENDING_MAX && inner.points < inner.points_max()
     }
 
     /// Starts a flush though nobody waits for a record.
@@ -324,6 +326,10 @@ impl Log {
 }
 
 impl Inner {
+    fn points_max(&self) -> usize {
+        if self.wakers.is_empty() { POINTS_MAX } else { POINTS_WAITED_MAX }
+    }
+
     fn has_work(&self, lazy_bytes: usize) -> bool {
         self.fault.is_none()
             && !self.pending.is_empty()

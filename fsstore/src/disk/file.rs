@@ -1,10 +1,11 @@
 //! A volume in a file of the host: a sparse file, or a block device that was opened by `device.rs`.
 
 use super::Disk;
-use super::direct::{DIRECT_BYTES_MIN, Direct};
-use rustix::io::{ReadWriteFlags, preadv, pwritev2, retry_on_intr};
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev2, retry_on_intr};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +14,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const IOV_MAX: usize = 1024;
 /// Most bytes written by one call: the host lets nobody else write to a file meanwhile, and the NVLOG is in the same one.
 const CALL_BYTES: usize = 256 << 10;
+/// A write of so many bytes is sent to the disk at once, and what the host keeps of it goes when it is there: the volume
+/// has a cache of its own, a later flush finds little to do, and the host uses the same pages again for the next one.
+const PASSING_BYTES_MIN: usize = 64 << 10;
+/// `RWF_DONTCACHE`, Linux 6.14.
+const PASSING: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// A volume in a sparse file or on a block device. Held exclusively, so that no two processes open one volume.
 #[derive(Debug)]
 pub struct FileDisk {
     pub(super) file: File,
-    pub(super) direct: Option<Direct>,
     /// Whether the host has set aside all of it.
     reserved: AtomicBool,
+    /// The host knows no [`PASSING`].
+    keeps_pages: AtomicBool,
 }
 
 impl FileDisk {
@@ -57,8 +64,7 @@ impl FileDisk {
     }
 
     pub(super) fn of(file: File) -> Self {
-        let direct = Direct::of(&file);
-        FileDisk { file, direct, reserved: AtomicBool::new(false) }
+        FileDisk { file, reserved: AtomicBool::new(false), keeps_pages: AtomicBool::new(false) }
     }
 
     /// Makes the host set aside blocks for all of the file, and for what it grows by: no write fails for want of space on
@@ -89,6 +95,21 @@ impl FileDisk {
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         Ok(retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len))?)
+    }
+
+    fn write_passing(&self, bufs: &[IoSlice<'_>], offset: u64, bytes: u64) -> io::Result<()> {
+        if !self.keeps_pages.load(Ordering::Relaxed) {
+            match self.write(bufs, offset, PASSING) {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => {
+                    self.keeps_pages.store(true, Ordering::Relaxed);
+                }
+                written => return written,
+            }
+        }
+        self.write(bufs, offset, ReadWriteFlags::empty())?;
+        // An older host begins to write what it is told to forget.
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), Advice::DontNeed);
+        Ok(())
     }
 
     /// In calls of [`CALL_BYTES`], but what is durable when it is written in one.
@@ -192,12 +213,10 @@ impl Disk for FileDisk {
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if let Some(direct) = self.direct.as_ref().filter(|_| bytes >= DIRECT_BYTES_MIN)
-            && direct.write(bufs, offset)?
-        {
-            return Ok(());
+        if bytes < PASSING_BYTES_MIN {
+            return self.write(bufs, offset, ReadWriteFlags::empty());
         }
-        self.write(bufs, offset, ReadWriteFlags::empty())
+        self.write_passing(bufs, offset, bytes as u64)
     }
 
     /// With RWF_DSYNC: `fdatasync` would wait for all that a CP is writing to the same file.
@@ -233,6 +252,41 @@ impl Disk for FileDisk {
         match fallocate(&self.file, flags, offset, len) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64};
+
+    /// `blocks` blocks, no two alike, from an odd place in memory.
+    fn blocks(count: usize, seed: usize) -> Vec<u8> {
+        (0..count * BLOCK_SIZE + 1).map(|at| (at / 7 + at / BLOCK_SIZE + seed).to_le_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn writes_of_any_size_are_read_back_whatever_the_host_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::create(&dir.path().join("disk"), 64 << 20).unwrap();
+        let (least, call) = (PASSING_BYTES_MIN / BLOCK_SIZE, CALL_BYTES / BLOCK_SIZE);
+        for (seed, count) in
+            [least - 1, least, call - 1, call, call + 1, 3 * call + 5].into_iter().enumerate()
+        {
+            let data = blocks(count, seed);
+            let data = &data[1..];
+            let (first, rest) = data.split_at(3 * BLOCK_SIZE);
+            let bufs = [IoSlice::new(first), IoSlice::new(rest)];
+            let offset = (seed as u64 + 1) * BLOCK_SIZE_U64;
+            for keeps_pages in [false, true] {
+                disk.write_at(&[IoSlice::new(&vec![0; data.len()])], offset).unwrap();
+                disk.keeps_pages.fetch_or(keeps_pages, Ordering::Relaxed);
+                disk.write_at(&bufs, offset).unwrap();
+                let mut seen = vec![0; data.len()];
+                disk.read_at(&mut seen, offset).unwrap();
+                assert!(seen == data, "{count} blocks");
+            }
         }
     }
 }
