@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, ServeVserver, run_checkpoints};
 use crate::config::{Config, NfsConfig};
 use crate::lif::Endpoint;
 use crate::migration::Host;
-use crate::rpc::limits::Limits;
+use crate::net::limits::Limits;
 use crate::rpc::server::Transport;
 use crate::store::Store;
 use crate::{metrics, peers, portmap, programs, rpcbind};

@@ -15,6 +15,7 @@ pub mod lif;
 mod memory;
 pub mod metrics;
 pub mod migration;
+pub mod net;
 pub mod nfs3;
 pub mod nlm;
 pub mod openstate;

@@ -3,19 +3,17 @@
 //! A record is gathered in a buffer that grows with what has arrived, never with what was announced, and a
 //! message in one fragment (all that real clients send) is handed on without a copy. Knows no RPC header.
 
+use crate::net::outgoing::{MARK_LEN, Outbound, Outgoing};
 use crate::xdr::Message;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use std::io::{self, IoSlice};
+use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 /// Largest record taken: 1 MiB of data with room for every header.
 pub const RECORD_LEN_MAX: usize = (1 << 20) + (16 << 10);
 
 const LAST_FRAGMENT: u32 = 0x8000_0000;
-const MARK_LEN: usize = 4;
-/// `UIO_MAXIOV`: most pieces that one system call takes.
-const SLICES_MAX: usize = 1024;
 /// Space for the first bytes of a record.
 const READ_LEN: usize = 64 << 10;
 /// The buffer holds at most this many times what has arrived (or `READ_LEN`).
@@ -140,67 +138,6 @@ enum Fragment {
     Missing(usize),
 }
 
-/// Messages, each as a record of one fragment, and how much of them is sent.
-#[derive(Debug)]
-pub struct Outgoing {
-    messages: Vec<Message>,
-    marks: Vec<[u8; MARK_LEN]>,
-    /// Bytes, and of how many.
-    sent: usize,
-    len: usize,
-}
-
-impl Outgoing {
-    /// Nothing of `messages` is sent.
-    pub fn new(messages: Vec<Message>) -> Self {
-        let marks: Vec<_> = messages.iter().map(mark_of).collect();
-        let len = messages.iter().map(|message| MARK_LEN + message.len()).sum();
-        Outgoing { messages, marks, sent: 0, len }
-    }
-
-    /// Whether all is sent.
-    pub fn is_sent(&self) -> bool {
-        self.sent >= self.len
-    }
-
-    /// Sends by `write`, in as few calls as it allows and without copying anything, until all is sent or it would block.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn try_send(&mut self, write: impl Fn(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
-        while !self.is_sent() {
-            match write(&self.slices()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// What comes next, as much as the kernel takes at a time.
-    fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity((self.messages.len() * 4).min(SLICES_MAX));
-        let mut skip = self.sent;
-        let mut take = |part| {
-            let part: &[u8] = part;
-            if skip >= part.len() {
-                skip -= part.len();
-            } else if slices.len() < SLICES_MAX {
-                slices.push(IoSlice::new(&part[skip..]));
-                skip = 0;
-            }
-        };
-        for (mark, message) in self.marks.iter().zip(&self.messages) {
-            take(mark);
-            message.each_slice(&mut take);
-        }
-        slices
-    }
-}
-
 /// Writes `messages`, each as a record of one fragment, in as few system calls as the stream allows and without
 /// copying their tails. Leaves `messages` empty.
 ///
@@ -211,26 +148,31 @@ pub async fn write_records<W: AsyncWrite + Unpin>(
     messages: &mut Vec<Message>,
 ) -> io::Result<()> {
     let mut batch = Outgoing::new(std::mem::take(messages));
-    while !batch.is_sent() {
-        let written = stream.write_vectored(&batch.slices()).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        batch.sent += written;
-    }
-    Ok(())
+    batch.write_to(stream).await
 }
 
-fn mark_of(message: &Message) -> [u8; MARK_LEN] {
-    let len = u32::try_from(message.len()).expect("messages are far below 2 GiB");
-    assert!(len < LAST_FRAGMENT, "messages are far below 2 GiB");
-    (len | LAST_FRAGMENT).to_be_bytes()
+/// A record of one fragment.
+impl Outbound for Message {
+    fn mark(&self) -> [u8; MARK_LEN] {
+        let len = u32::try_from(self.len()).expect("messages are far below 2 GiB");
+        assert!(len < LAST_FRAGMENT, "messages are far below 2 GiB");
+        (len | LAST_FRAGMENT).to_be_bytes()
+    }
+
+    fn len(&self) -> usize {
+        Message::len(self)
+    }
+
+    fn each_slice<'a>(&'a self, visit: impl FnMut(&'a [u8])) {
+        Message::each_slice(self, visit);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::xdr::Tail;
+    use tokio::io::AsyncWriteExt;
 
     async fn records(mut stream: &[u8]) -> io::Result<Vec<Bytes>> {
         let mut reader = RecordReader::new(&mut stream);

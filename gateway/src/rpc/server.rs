@@ -3,9 +3,9 @@
 //! that come over UDP (`udp.rs`) too.
 
 use super::call::{Call, CallError, Refusal, encode_refusal};
-use super::limits::{Clients, Limits, Seat};
-use super::outlet::Outlet;
 use super::record::RecordReader;
+use crate::net::limits::{Clients, Limits, Seat};
+use crate::net::outlet::Outlet;
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
 use futures_util::poll;

@@ -1,0 +1,6 @@
+//! What connections of every protocol have in common: what clients may take of a listener, and the way out for replies.
+//! Knows no protocol.
+
+pub mod limits;
+pub mod outgoing;
+pub(crate) mod outlet;
