@@ -25,6 +25,7 @@ pub mod programs;
 pub mod rpc;
 mod rpcbind;
 pub mod schedule;
+pub mod secrets;
 pub mod smb2;
 pub mod store;
 pub mod vserver;
