@@ -131,6 +131,8 @@ pub fn directory(bytes: &[u8]) {
     }
     for (key, name) in known {
         let _ = directory::lookup(&dir, &io, hash, &name);
+        let _ = directory::lookup_alike(&dir, &io, hash, &name);
+        let _ = directory::has_alike(&dir, &io, hash, &name, Some(key));
         let _ = directory::retarget(&mut dir, &mut edit, key, file, FileKind::Fifo);
         let _ = directory::remove(&mut dir, &mut edit, key);
     }
