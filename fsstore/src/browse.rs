@@ -63,22 +63,17 @@ impl Volume {
                 }
                 _ => {}
             }
-            if let Some(target) = directory::lookup(inode, &shared.io, hash, name)? {
+            let exact = || directory::lookup(inode, &shared.io, hash, name);
+            if !folded {
+                let target = exact()?.ok_or(FsError::NotFound)?;
                 return Ok((Some(target.file.within(dir.snapshot)), None));
             }
-            if !folded {
-                return Err(FsError::NotFound);
+            if snapshots.is_some() && fold_name(name)[..] == *SNAPSHOT_DIR && exact()?.is_none() {
+                return Ok((snapshots, Some(Bytes::from_static(SNAPSHOT_DIR))));
             }
-            match snapshots {
-                Some(list) if fold_name(name)[..] == *SNAPSHOT_DIR => {
-                    Ok((Some(list), Some(Bytes::from_static(SNAPSHOT_DIR))))
-                }
-                _ => {
-                    let found = directory::lookup_alike(inode, &shared.io, hash, name)?;
-                    let (target, real) = found.ok_or(FsError::NotFound)?;
-                    Ok((Some(target.file.within(dir.snapshot)), Some(real)))
-                }
-            }
+            let found = directory::lookup_folded(inode, &shared.io, hash, name)?;
+            let (target, real) = found.ok_or(FsError::NotFound)?;
+            Ok((Some(target.file.within(dir.snapshot)), Some(real)))
         })?;
         let file = match found {
             Some(file) => file,

@@ -14,7 +14,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::{COLLISIONS, NameHash, NameKey, Target, has_alike, lookup, lookup_alike};
+pub(crate) use names::{COLLISIONS, NameHash, NameKey, Target, has_alike, lookup, lookup_folded};
 
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, Fbn, FileId, Generation, InodeNum, Vbn};

@@ -159,14 +159,21 @@ pub(super) fn alike(dir: &Inode, io: &Io, key: NameKey, name: &[u8]) -> Result<O
     Ok(free.map(|slot| Alike { slot, first: None }))
 }
 
-/// Finds the first name that folds as `name` does.
-pub(crate) fn lookup_alike(
+/// Finds `name`, or else the first that folds as it does, and gives how it is written.
+pub(crate) fn lookup_folded(
     dir: &Inode,
     io: &Io,
     hash: NameHash,
     name: &[u8],
 ) -> Result<Option<(Target, Bytes)>> {
-    Ok(alike(dir, io, hash.key(name), name)?.and_then(|alike| alike.first))
+    let key = hash.key(name);
+    // In this order nearly every lookup goes down the index once: the first is the only one.
+    let Some(first) = alike(dir, io, key, name)?.and_then(|alike| alike.first) else { return Ok(None) };
+    if first.1 == name {
+        return Ok(Some(first));
+    }
+    let exact = lookup_at(dir, io, key, name)?;
+    Ok(Some(exact.map_or(first, |target| (target, Bytes::copy_from_slice(name)))))
 }
 
 /// Whether another entry than `except` has a name that folds as `name` does.

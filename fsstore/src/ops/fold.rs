@@ -23,11 +23,8 @@ struct Made {
 /// Refuses a name that is new and differs from one that is there in case alone. The operation was planned: it may be done.
 pub(crate) fn need_new_name(st: &mut State, io: &Io, op: &Op) -> Result<()> {
     let Some(Made { dir, name, goes }) = made(st, io, op)? else { return Ok(()) };
-    let is_new = st.find(io, &dir, &name)?.is_none();
-    if is_new && directory::has_alike(&dir, io, st.hash, &name, goes)? {
-        return Err(FsError::Exists);
-    }
-    Ok(())
+    let taken = directory::has_alike(&dir, io, st.hash, &name, goes)? && st.find(io, &dir, &name)?.is_none();
+    if taken { Err(FsError::Exists) } else { Ok(()) }
 }
 
 fn made(st: &mut State, io: &Io, op: &Op) -> Result<Option<Made>> {
