@@ -193,6 +193,12 @@ impl LockTable {
         self.table.lock().test(file, owner, range, exclusive)
     }
 
+    /// Whether the owner holds anything in `range`.
+    pub fn holds(&self, file: FileKey, owner: &Owner, range: ByteRange) -> bool {
+        let table = self.table.lock();
+        table.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some())
+    }
+
     /// Gives up what the owner holds in `range`, and requests for just this range that wait.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{create, directory, io, ioctl, login, negotiate, query, set};
+use super::{create, directory, io, ioctl, locking, login, negotiate, query, set};
 use crate::vserver::Cost;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -117,7 +117,9 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
         if header.flags & FLAG_RESPONSE != 0 || at >= COMPOUND_MAX {
             return Outcome::Close;
         }
-        if !cancels && connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err() {
+        if !cancels
+            && connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err()
+        {
             return Outcome::Close;
         }
         if cancels {
@@ -126,11 +128,8 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
         }
         let related = header.is_related() && at > 0;
         if !related {
-            chain = Chain {
-                session_id: header.session_id,
-                tree_id: header.tree_id().unwrap_or(0),
-                file: None,
-            };
+            chain =
+                Chain { session_id: header.session_id, tree_id: header.tree_id().unwrap_or(0), file: None };
         }
         match one(&connection, &header, message, sealed.as_ref(), related, &mut chain).await {
             Some(response) => responses.push(response),
@@ -181,8 +180,7 @@ async fn one(
     if command == Command::SessionSetup {
         let done = login::set_up(connection, agreed, header, &message);
         let goes_on = matches!(&done.reply, Ok(body) if body.goes_on());
-        let response =
-            respond(connection, header, done.session_id, 0, credits, done.protection, done.reply);
+        let response = respond(connection, header, done.session_id, 0, credits, done.protection, done.reply);
         if goes_on && agreed.dialect == Dialect::Smb311 {
             connection.said(done.session_id, &response.preview());
         }
@@ -259,7 +257,11 @@ fn admit(
     let send = Arc::clone(&keys.send);
     if let Some(by) = sealed {
         // Sealed with one session's keys, a frame speaks for no other.
-        return if by.id == session.id { Ok((session, Protection::Sealed(send))) } else { Err(Refused::Close) };
+        return if by.id == session.id {
+            Ok((session, Protection::Sealed(send)))
+        } else {
+            Err(Refused::Close)
+        };
     }
     if session.sealing_required {
         return Err(Refused::Status(NtStatus::ACCESS_DENIED));
@@ -296,7 +298,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
     let gone = asked.connection.gone.clone();
     // Before the gate: a request that waits for a limit must not hold up a freeze.
     gone.run_until_cancelled(vserver.qos.admit(asked.connection.client, cost)).await?;
-    let _pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
+    let mut pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
     if let Some(Err(status)) = asked.previous {
         // The request that this one builds on has failed (§3.3.5.2.7.2).
         return Some(Err(status.into()));
@@ -313,7 +315,15 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
         Command::Flush => io::flush(&asked).await,
         Command::Read => io::read(&asked).await,
         Command::Write => io::write(&asked).await,
-        Command::Lock => io::lock(&asked).await,
+        Command::Lock => loop {
+            let reply = locking::lock(&asked);
+            if !locking::waits(&asked, &reply) {
+                break reply;
+            }
+            drop(pass);
+            gone.run_until_cancelled(tokio::time::sleep(locking::RETRY)).await?;
+            pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
+        },
         Command::Ioctl => match ioctl::ioctl(&asked) {
             Some(reply) => reply,
             None => return None,
@@ -329,6 +339,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
         | Command::Cancel
         | Command::Echo => Err(NtStatus::INVALID_PARAMETER.into()),
     };
+    drop(pass);
     if file.is_none() {
         file = named(command, &asked.message).map(Ok);
     }
@@ -347,10 +358,7 @@ fn named(command: Command, message: &[u8]) -> Option<FileId> {
     let id = message.get(HEADER_LEN + at..)?;
     let (persistent, rest) = id.split_first_chunk()?;
     let volatile = rest.first_chunk()?;
-    Some(FileId {
-        persistent: u64::from_le_bytes(*persistent),
-        volatile: u64::from_le_bytes(*volatile),
-    })
+    Some(FileId { persistent: u64::from_le_bytes(*persistent), volatile: u64::from_le_bytes(*volatile) })
 }
 
 fn disconnect(asked: &Asked) -> Reply {

@@ -32,7 +32,10 @@ impl<R: AsyncRead + Unpin> Messages for FrameReader<R> {
                 Some(mark) => {
                     let len = u32::from_be_bytes(*mark) as usize;
                     if len > self.len_max.load(Ordering::Relaxed) {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("frame of {len} bytes")));
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            format!("frame of {len} bytes"),
+                        ));
                     }
                     let whole = MARK_LEN + len;
                     if self.inflow.buffer.len() >= whole {

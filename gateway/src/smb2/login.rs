@@ -55,7 +55,11 @@ pub(super) fn set_up(connection: &Connection, agreed: &Agreed, header: &Header, 
         // No multichannel.
         return failed(header.session_id, NtStatus::REQUEST_NOT_ACCEPTED.into());
     }
-    let begun = if header.session_id == 0 { begin(connection, agreed) } else { resume(connection, header.session_id) };
+    let begun = if header.session_id == 0 {
+        begin(connection, agreed)
+    } else {
+        resume(connection, header.session_id)
+    };
     let (id, mut pending) = match begun {
         Ok(begun) => begun,
         Err(status) => return failed(header.session_id, status.into()),
@@ -75,11 +79,9 @@ pub(super) fn set_up(connection: &Connection, agreed: &Agreed, header: &Header, 
                 return failed(id, NtStatus::LOGON_FAILURE.into());
             };
             let keys = Keys::derive(agreed, &session_key, &pending.preauth);
-            admit(connection, agreed, id, &request, identity, Some(keys), token)
+            admit(connection, id, &request, identity, Some(keys), token)
         }
-        Ok(Step::Anonymous { token, .. }) => {
-            admit(connection, agreed, id, &request, Identity::nobody(), None, token)
-        }
+        Ok(Step::Anonymous { token, .. }) => admit(connection, id, &request, Identity::nobody(), None, token),
         Err(error) => failed(id, error),
     }
 }
@@ -139,7 +141,6 @@ fn step(connection: &Connection, pending: &mut Pending, token: &[u8]) -> Result<
 
 fn admit(
     connection: &Connection,
-    agreed: &Agreed,
     id: u64,
     request: &SessionSetupRequest,
     identity: Identity,
@@ -163,7 +164,8 @@ fn admit(
     if sealing_required {
         session_flags |= SESSION_ENCRYPT_DATA;
     }
-    let protection = keys.as_ref().map_or(Protection::None, |keys| Protection::Signed(Arc::clone(&keys.send)));
+    let protection =
+        keys.as_ref().map_or(Protection::None, |keys| Protection::Signed(Arc::clone(&keys.send)));
     let session = Session::new(id, identity, keys, signing_required, sealing_required);
     if let Err(status) = connection.put_session(Arc::clone(&session)) {
         return SetUp { session_id: id, reply: Err(status.into()), protection: Protection::None };

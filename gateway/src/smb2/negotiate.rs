@@ -3,12 +3,13 @@
 use super::Listener;
 use super::auth::spnego;
 use super::crypto::{Cipher, PreauthHash, SigningAlgorithm};
-use super::reply::{Body, Failure, Reply};
+use super::reply::{Body, Failure};
+use super::wire::fsctl::{ValidateNegotiate, put_validated};
 use super::wire::header::{Command, Header, Id};
 use super::wire::negotiate::*;
 use super::wire::negotiate_contexts::{HASH_SHA512, NegotiateReplyContexts};
 use super::wire::status::NtStatus;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// Most bytes that one READ, WRITE or other transfer has.
 pub(super) const TRANSFER_MAX: u32 = 8 << 20;
@@ -104,13 +105,18 @@ pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Resul
         let ours = |offers: &Vec<u16>| ciphers.into_iter().find(|cipher| offers.contains(&cipher.id()));
         cipher = offered.ciphers.as_ref().filter(|_| offers_encryption).and_then(ours);
         let algorithms = [SigningAlgorithm::AesGmac, SigningAlgorithm::AesCmac, SigningAlgorithm::HmacSha256];
-        let chosen = offered.signing.as_ref().and_then(|offers| {
-            algorithms.into_iter().find(|algorithm| offers.contains(&algorithm.id()))
-        });
+        let chosen = offered
+            .signing
+            .as_ref()
+            .and_then(|offers| algorithms.into_iter().find(|algorithm| offers.contains(&algorithm.id())));
         signing = chosen.unwrap_or(signing);
         contexts = Some(NegotiateReplyContexts {
             preauth_salt: super::random()?,
-            cipher: offered.ciphers.as_ref().filter(|_| offers_encryption).map(|_| cipher.map_or(0, Cipher::id)),
+            cipher: offered
+                .ciphers
+                .as_ref()
+                .filter(|_| offers_encryption)
+                .map(|_| cipher.map_or(0, Cipher::id)),
             signing: chosen.map(SigningAlgorithm::id),
         });
     }
@@ -157,25 +163,17 @@ fn response(
 
 /// FSCTL_VALIDATE_NEGOTIATE_INFO (§3.3.5.15.12): whether what was agreed on is what both had said. `None`: it is not, and
 /// the connection has to end.
-pub(super) fn validate(listener: &Listener, agreed: &Agreed, input: &[u8]) -> Option<Reply> {
-    let mut reader = super::wire::Reader::new(input, "VALIDATE_NEGOTIATE_INFO");
-    let mut parse = || {
-        let (capabilities, guid, mode) = (reader.u32()?, reader.array::<16>()?, reader.u16()?);
-        let count = reader.u16()?;
-        Ok::<_, super::wire::Malformed>((capabilities, guid, mode, reader.u16s(count)?))
-    };
-    let (capabilities, guid, mode, dialects) = parse().ok()?;
-    let best = dialects.iter().filter_map(|number| Dialect::of(*number)).max();
-    let same = capabilities == agreed.client_capabilities
-        && guid == agreed.client_guid
-        && mode == agreed.client_security_mode
+pub(super) fn validate(listener: &Listener, agreed: &Agreed, input: &[u8]) -> Option<Bytes> {
+    let said = ValidateNegotiate::decode(input).ok()?;
+    let best = said.dialects.iter().filter_map(|number| Dialect::of(*number)).max();
+    let same = said.capabilities == agreed.client_capabilities
+        && said.client_guid == agreed.client_guid
+        && said.security_mode == agreed.client_security_mode
         && best == Some(agreed.dialect);
     same.then(|| {
-        let mut output = Vec::with_capacity(24);
-        output.extend_from_slice(&agreed.capabilities.to_le_bytes());
-        output.extend_from_slice(&listener.guid());
-        output.extend_from_slice(&security_mode(listener).to_le_bytes());
-        output.extend_from_slice(&(agreed.dialect as u16).to_le_bytes());
-        Ok(super::ioctl::output(super::ioctl::FSCTL_VALIDATE_NEGOTIATE_INFO, &output))
+        let mut output = BytesMut::new();
+        let (guid, mode) = (listener.guid(), security_mode(listener));
+        put_validated(agreed.capabilities, &guid, mode, agreed.dialect as u16, &mut output);
+        output.freeze()
     })
 }

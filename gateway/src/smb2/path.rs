@@ -128,10 +128,8 @@ impl Walk<'_> {
                 if self.links > LINKS_MAX {
                     return Err(NtStatus::OBJECT_PATH_NOT_FOUND);
                 }
-                let (target, _) = mount
-                    .volume
-                    .readlink(self.cx, attr.id)
-                    .map_err(|error| super::status::of(&error))?;
+                let (target, _) =
+                    mount.volume.readlink(self.cx, attr.id).map_err(|error| super::status::of(&error))?;
                 if target.starts_with(b"/") {
                     // It counts from a root that clients of a share do not have.
                     return Err(NtStatus::OBJECT_PATH_NOT_FOUND);
@@ -174,5 +172,5 @@ pub(super) fn lookup(
     dir: FileId,
     name: &Bytes,
 ) -> Result<(Attr, Bytes), FsError> {
-    volume.lookup(cx, dir, name).map(|attr| (attr, name.clone()))
+    volume.lookup_folded(cx, dir, name)
 }

@@ -195,7 +195,9 @@ pub(super) fn frame(responses: Vec<Response>) -> Frame {
         end = tail;
     }
     match sealed {
-        Some((keys, session_id)) => Frame { head: seal(&keys, session_id, &head, &end), tail: Tail::default() },
+        Some((keys, session_id)) => {
+            Frame { head: seal(&keys, session_id, &head, &end), tail: Tail::default() }
+        }
         None => Frame { head: head.freeze(), tail: end },
     }
 }
@@ -205,7 +207,8 @@ fn seal(keys: &SendKeys, session_id: u64, head: &[u8], tail: &Tail) -> Bytes {
     let len = head.len() + tail.len();
     let mut out = BytesMut::with_capacity(TRANSFORM_HEADER + len);
     let original_message_size = u32::try_from(len).expect("frames are far below 4 GiB");
-    TransformHeader { signature: [0; 16], nonce: [0; 16], original_message_size, session_id }.encode(&mut out);
+    TransformHeader { signature: [0; 16], nonce: [0; 16], original_message_size, session_id }
+        .encode(&mut out);
     out.put_slice(head);
     tail.each_slice(|slice| out.put_slice(slice));
     if let Some((header, message)) = out.split_first_chunk_mut() {

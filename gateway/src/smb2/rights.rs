@@ -1,11 +1,14 @@
 //! Which rights a user has to a file (MS-SMB2 §2.2.13.1), from its access control list or mode bits, whichever it has.
 
 use super::wire::create::access;
-use fsstore::{Acl, Attr, Context, FileKind, FsError, Volume};
+use fsstore::{Acl, Attr, Context, FsError, Volume};
 
 const FILE_READ: u32 = access::READ_DATA | access::READ_EA | access::READ_ATTRIBUTES | access::READ_CONTROL;
-const FILE_WRITE: u32 =
-    access::WRITE_DATA | access::APPEND_DATA | access::WRITE_EA | access::WRITE_ATTRIBUTES | access::READ_CONTROL;
+const FILE_WRITE: u32 = access::WRITE_DATA
+    | access::APPEND_DATA
+    | access::WRITE_EA
+    | access::WRITE_ATTRIBUTES
+    | access::READ_CONTROL;
 const FILE_EXECUTE: u32 = access::EXECUTE | access::READ_ATTRIBUTES | access::READ_CONTROL;
 /// What the owner of a file always has: who may what is theirs to say.
 const OWNER: u32 =
@@ -22,7 +25,8 @@ pub(super) fn specific(wanted: u32) -> u32 {
         (access::GENERIC_ALL, super::tree::RIGHTS_ALL),
     ];
     let all = generic.iter().fold(0, |all, (bit, _)| all | bit);
-    let given = generic.iter().filter(|(bit, _)| wanted & bit != 0).fold(0, |given, (_, rights)| given | rights);
+    let given =
+        generic.iter().filter(|(bit, _)| wanted & bit != 0).fold(0, |given, (_, rights)| given | rights);
     wanted & !all | given
 }
 
@@ -59,10 +63,4 @@ fn may_remove(volume: &Volume, cx: &Context, dir: &Attr, attr: &Attr) -> Result<
         || of_dir & (access::WRITE_DATA | access::EXECUTE) == access::WRITE_DATA | access::EXECUTE;
     let sticky = dir.mode & 0o1000 != 0 && cx.uid != attr.uid && cx.uid != dir.uid;
     Ok(may && !sticky)
-}
-
-/// Whether the user may make files, or directories, in `dir`.
-pub(super) fn may_make(volume: &Volume, cx: &Context, dir: &Attr, kind: FileKind) -> Result<bool, FsError> {
-    let bit = if kind == FileKind::Dir { access::APPEND_DATA } else { access::WRITE_DATA };
-    Ok(cx.uid == 0 || by_list(&volume.acl(dir.id)?, cx, dir) & bit != 0)
 }

@@ -1,6 +1,8 @@
 //! Sessions (MS-SMB2 §3.3.1.8): who somebody is on a connection, with which keys, and what they have open.
 
-use super::crypto::{Binding, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey};
+use super::crypto::{
+    Binding, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
+};
 use super::negotiate::Agreed;
 use super::open::Open;
 use super::reply::{NO_CIPHER, SendKeys};
@@ -8,7 +10,7 @@ use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::negotiate::Dialect;
 use super::wire::status::NtStatus;
-use crate::vserver::{UnixId, Users};
+use crate::vserver::Users;
 use fsstore::Context;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -47,11 +49,6 @@ impl Identity {
     /// As whom operations run.
     pub(super) fn context(&self) -> Context {
         Context { uid: self.uid, gid: self.gid, groups: self.groups.clone(), now: super::now() }
-    }
-
-    /// The ids that this identity is known by.
-    pub(super) fn owner(&self) -> UnixId {
-        UnixId::User(self.uid)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A file's attributes as SMB shows them (MS-FSCC §2.4, §2.6).
 
 use super::wire::create::{FileFacts, attribute};
+use super::wire::error::REPARSE_TAG_SYMLINK;
 use super::wire::filetime;
 use fsstore::{Attr, FileKind, Time};
 
@@ -22,6 +23,11 @@ pub(super) fn attributes(attr: &Attr, name: &[u8]) -> u32 {
         shown |= attribute::HIDDEN;
     }
     shown
+}
+
+/// What stands for the size of extended attributes in listings: the tag of a reparse point.
+pub(super) fn ea_size(attr: &Attr) -> u32 {
+    if attr.kind == FileKind::Symlink { REPARSE_TAG_SYMLINK } else { 0 }
 }
 
 /// Bytes that the file takes up.

@@ -95,8 +95,7 @@ pub(super) fn connect(
     if sealing_required && !can_seal {
         return Err(NtStatus::ACCESS_DENIED.into());
     }
-    let (volume, dir) =
-        vserver.namespace().resolve(&share.path).map_err(|_| NtStatus::BAD_NETWORK_NAME)?;
+    let (volume, dir) = vserver.namespace().resolve(&share.path).map_err(|_| NtStatus::BAD_NETWORK_NAME)?;
     let rights = rights(granted);
     let tree = session.connect(|id| Tree {
         id,

@@ -46,7 +46,8 @@ impl Window {
     pub(super) fn grant(&mut self, wanted: u16) -> u16 {
         let has = self.end - self.first - self.used.len() as u64;
         // An id that is never used must not let the window grow for ever.
-        let room = CREDITS_MAX.saturating_sub(has).min((2 * CREDITS_MAX).saturating_sub(self.end - self.first));
+        let room =
+            CREDITS_MAX.saturating_sub(has).min((2 * CREDITS_MAX).saturating_sub(self.end - self.first));
         let least = u64::from(has == 0);
         let granted = u64::from(wanted.max(1)).min(room).max(least);
         self.end += granted;
