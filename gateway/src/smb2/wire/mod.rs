@@ -6,30 +6,31 @@
 //! appends its body to a buffer whose last 64 bytes are the header's place, and counts its offsets from there.
 //! What the encoders write is the server's own: a length that does not fit its field is a bug there and panics.
 
-// pub mod breaks;
+pub mod breaks;
 pub mod create;
 pub mod create_contexts;
 pub mod create_replies;
 pub mod cursor;
-// pub mod directory;
+pub mod directory;
 pub mod error;
 pub mod filetime;
 pub mod frame;
+pub mod fsctl;
 pub mod header;
 pub mod info;
 pub mod io;
-// pub mod ioctl;
+pub mod ioctl;
 pub mod lease;
-// pub mod lock;
+pub mod lock;
 pub mod names;
 pub mod negotiate;
 pub mod negotiate_contexts;
-// pub mod notify;
+pub mod notify;
 pub mod output;
 pub mod plain;
-// pub mod security;
+pub mod security;
 pub mod session;
-// pub mod sid;
+pub mod sid;
 pub mod status;
 #[cfg(test)]
 mod tests;

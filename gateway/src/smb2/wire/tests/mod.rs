@@ -1,13 +1,18 @@
 //! Golden bytes of every message, derived by hand from the specification, and hostile ones.
 
 mod create;
+mod directory;
 mod header;
 mod hostile;
+mod info;
 mod io;
+mod ioctl;
 mod names;
 mod negotiate;
 mod samples;
+mod security;
 mod session;
+mod waiting;
 mod wildcard;
 
 use super::header::{FLAG_RESPONSE, Header, Id};
