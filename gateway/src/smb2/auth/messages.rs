@@ -10,6 +10,9 @@ const NAME_BYTES_MAX: usize = 512;
 /// Where AUTHENTICATE_MESSAGE has its MIC (MS-NLMP §2.2.1.3).
 const MIC: std::ops::Range<usize> = 72..88;
 
+/// Bytes of NTLMv2_CLIENT_CHALLENGE before its AV_PAIRs (MS-NLMP §2.2.2.7).
+const CLIENT_CHALLENGE_FIXED: usize = 28;
+
 /// NEGOTIATE flags, MS-NLMP §2.2.2.5, without the prefix NTLMSSP_NEGOTIATE_.
 pub(super) mod flags {
     pub(in super::super) const UNICODE: u32 = 0x0000_0001;
@@ -161,17 +164,14 @@ pub(super) struct NtlmV2Response<'a> {
 impl<'a> NtlmV2Response<'a> {
     /// `None` if these bytes are something else, such as the 24 bytes of an NTLMv1 response.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        const FIXED: usize = 28;
         let (proof, client_challenge) = bytes.split_at_checked(16)?;
-        let versions = [1, 1]; // RespType, HiRespType
-        (client_challenge.len() >= FIXED && client_challenge.starts_with(&versions))
-            .then_some(Self { proof, client_challenge })
+        (client_challenge.len() >= CLIENT_CHALLENGE_FIXED).then_some(Self { proof, client_challenge })
     }
 
     /// Whether MsvAvFlags says that the AUTHENTICATE_MESSAGE has a MIC. The proof covers this: nobody can take it away.
     pub(super) fn says_mic(&self) -> bool {
         const MIC_PRESENT: u32 = 2;
-        let mut pairs = self.client_challenge.get(28..).unwrap_or_default();
+        let mut pairs = self.client_challenge.get(CLIENT_CHALLENGE_FIXED..).unwrap_or_default();
         while let Some((head, rest)) = pairs.split_first_chunk::<4>() {
             let id = u16::from_le_bytes([head[0], head[1]]);
             let Some((value, rest)) = rest.split_at_checked(u16::from_le_bytes([head[2], head[3]]).into())

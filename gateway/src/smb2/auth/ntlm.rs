@@ -104,14 +104,14 @@ impl Exchange {
         lookup: Lookup<'_>,
     ) -> Result<Login, AuthError> {
         let negotiated = offered & message.flags;
-        if negotiated & REQUIRED != REQUIRED {
-            return Err(AuthError::Unsupported);
-        }
         if message.is_anonymous() {
             let session_key = exported_session_key([0; 16], message, negotiated)?;
             return Ok(Login { user: None, session_key, negotiated });
         }
         let response = NtlmV2Response::parse(message.nt_response).ok_or(AuthError::LogonFailure)?;
+        if negotiated & REQUIRED != REQUIRED {
+            return Err(AuthError::Unsupported);
+        }
         let base_key = self.session_base_key(message, &response, lookup)?;
         let session_key = exported_session_key(base_key, message, negotiated)?;
         if response.says_mic() {

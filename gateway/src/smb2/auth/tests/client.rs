@@ -2,7 +2,7 @@
 
 use super::super::keys::{Direction, first_signature, hmac_md5, ntowf_v2, rc4, utf16};
 use super::super::messages::flags;
-use super::super::{der, nt_hash, spnego};
+use super::super::{NtHash, der, nt_hash, spnego};
 
 /// What the client chooses as its exported session key.
 pub(super) const SESSION_KEY: [u8; 16] = [0x5a; 16];
@@ -23,7 +23,7 @@ pub(super) const FLAGS: u32 = flags::UNICODE
 
 pub(super) struct Client {
     pub(super) user: &'static str,
-    pub(super) password: &'static str,
+    pub(super) hash: NtHash,
     pub(super) flags: u32,
     /// Say in MsvAvFlags that there is a MIC.
     pub(super) says_mic: bool,
@@ -33,7 +33,7 @@ pub(super) struct Client {
 
 impl Default for Client {
     fn default() -> Self {
-        Self { user: "user", password: "Password", flags: FLAGS, says_mic: true, makes_mic: true }
+        Self { user: "user", hash: nt_hash("Password"), flags: FLAGS, says_mic: true, makes_mic: true }
     }
 }
 
@@ -54,7 +54,7 @@ impl Client {
             blob.extend([6, 0, 4, 0, 2, 0, 0, 0]);
         }
         blob.extend([0; 8]);
-        let response_key = ntowf_v2(&nt_hash(self.password), self.user, "WORKGROUP");
+        let response_key = ntowf_v2(&self.hash, self.user, "WORKGROUP");
         let proof = hmac_md5(&response_key, &[&challenge[24..32], &blob]);
         let base_key = hmac_md5(&response_key, &[&proof]);
         let exchanged = self.flags & flags::KEY_EXCH != 0;

@@ -4,7 +4,7 @@ use super::super::acceptor::Step;
 use super::super::keys::{Direction, first_signature, utf16};
 use super::super::messages::flags;
 use super::super::spnego::{KERBEROS, NTLMSSP, NegTokenResp};
-use super::super::{Acceptor, AuthError};
+use super::super::{Acceptor, AuthError, NtHash, nt_hash};
 use super::client::{self, Client, SESSION_KEY, init, mech_types, respond};
 use super::{acceptor, users};
 
@@ -55,12 +55,15 @@ fn the_password_lets_in() {
 
 #[test]
 fn nothing_else_lets_in() {
-    let wrong_password = Client { password: "password", ..Client::default() };
+    let wrong_password = Client { hash: nt_hash("password"), ..Client::default() };
     assert_eq!(bare(&wrong_password).unwrap_err(), AuthError::LogonFailure);
+    let without_mic =
+        Client { hash: nt_hash("password"), says_mic: false, makes_mic: false, ..Client::default() };
+    assert_eq!(bare(&without_mic).unwrap_err(), AuthError::LogonFailure, "the proof counts for itself");
     let unknown_user = Client { user: "nobody", ..Client::default() };
     assert_eq!(bare(&unknown_user).unwrap_err(), AuthError::LogonFailure);
-    let empty_hash = Client { user: "nobody", password: "", ..Client::default() };
-    assert_eq!(bare(&empty_hash).unwrap_err(), AuthError::LogonFailure);
+    let guesses_the_stand_in = Client { user: "nobody", hash: NtHash::new([0; 16]), ..Client::default() };
+    assert_eq!(bare(&guesses_the_stand_in).unwrap_err(), AuthError::LogonFailure);
     let stripped_mic = Client { makes_mic: false, ..Client::default() };
     assert_eq!(bare(&stripped_mic).unwrap_err(), AuthError::LogonFailure);
 }
@@ -99,11 +102,13 @@ fn anonymous_is_told_apart() {
             acceptor.step(&client::message(&payloads, client::FLAGS), &|_, _| panic!("nobody to look up"));
         assert!(matches!(step, Ok(Step::Anonymous { .. })), "{step:?}");
     }
-    let mut acceptor = acceptor();
-    challenge(&mut acceptor, &Client::default().negotiate());
-    let payloads = [&[1][..], &[], &[], &[], &[], &[9; 16]];
-    let step = acceptor.step(&client::message(&payloads, client::FLAGS), &users);
-    assert_eq!(step.unwrap_err(), AuthError::LogonFailure);
+    for (lm_response, user) in [(&[1][..], &[][..]), (&[], &utf16("user"))] {
+        let mut acceptor = acceptor();
+        challenge(&mut acceptor, &Client::default().negotiate());
+        let payloads = [lm_response, &[], &[], user, &[], &[9; 16]];
+        let step = acceptor.step(&client::message(&payloads, client::FLAGS), &users);
+        assert_eq!(step.unwrap_err(), AuthError::LogonFailure);
+    }
 }
 
 #[test]

@@ -126,3 +126,18 @@ fn long_things_are_refused() {
     let step = acceptor.step(&named.authenticate(&challenge), &users);
     assert_eq!(step.unwrap_err(), AuthError::Malformed);
 }
+
+#[test]
+fn lengths_are_definite_and_fit() {
+    use super::super::AuthError;
+    use super::super::der::{OCTET_STRING, Reader};
+    let take = |bytes: &'static [u8]| Reader::new(bytes).take(OCTET_STRING);
+    for good in [&[4, 1, 7][..], &[4, 0x81, 1, 7], &[4, 0x82, 0, 1, 7, 9], &[4, 0x83, 0, 0, 1, 7]] {
+        assert_eq!(take(good), Ok(&[7][..]));
+    }
+    for bad in
+        [&[][..], &[4], &[5, 1, 7], &[4, 0x80, 7, 0, 0], &[4, 0x84, 0, 0, 0, 1, 7], &[4, 2, 7], &[4, 0x82, 1]]
+    {
+        assert_eq!(take(bad), Err(AuthError::Malformed), "{bad:?}");
+    }
+}

@@ -3,6 +3,7 @@
 mod client;
 mod login;
 mod malformed;
+mod recorded;
 mod vectors;
 
 use super::{Acceptor, NtHash, TargetNames, nt_hash};
