@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_configuration_reads_back_and_keeps_its_secret_to_itself() {
-        let crs = Crs::new(&vserver(), vec![volume("a"), volume("b")], Vec::new());
+        let crs = Crs::new(&vserver(), SmbRecord::default(), vec![volume("a"), volume("b")], Vec::new());
         let back = Crs::decode(&crs.encode()).unwrap();
         assert_eq!(back, crs);
         assert_eq!(back.volumes().len(), 2);
@@ -296,10 +296,12 @@ mod tests {
 
     #[test]
     fn malformed_configurations_are_refused() {
-        let crs = Crs::new(&vserver(), vec![volume("../x")], Vec::new());
+        let crs = Crs::new(&vserver(), SmbRecord::default(), vec![volume("../x")], Vec::new());
         assert!(Crs::decode(&crs.encode()).unwrap_err().contains("../x"));
         assert!(Crs::decode(b"{}").is_err());
-        let text = String::from_utf8(Crs::new(&vserver(), Vec::new(), Vec::new()).encode()).unwrap();
+        let text =
+            String::from_utf8(Crs::new(&vserver(), SmbRecord::default(), Vec::new(), Vec::new()).encode())
+                .unwrap();
         assert!(
             Crs::decode(text.replace("\"version\":1", "\"version\":2").as_bytes())
                 .unwrap_err()
