@@ -71,6 +71,9 @@ pub struct SealingKey {
 }
 
 impl SealingKey {
+    /// To be made once of a key: a second one of the same bytes would count from zero again. A session that is
+    /// authenticated again keeps its keys and so this.
+    ///
     /// # Panics
     /// If the key is not as long as the cipher's keys are.
     #[must_use]
