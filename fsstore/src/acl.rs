@@ -224,7 +224,7 @@ impl Acl {
     }
 
     /// Whether the caller gets all of `want` of a file of `uid` and `gid`. Root is no matter of lists.
-    pub(crate) fn grants(&self, cx: &Context, uid: u32, gid: u32, want: u32) -> bool {
+    pub fn grants(&self, cx: &Context, uid: u32, gid: u32, want: u32) -> bool {
         let of = |ace: &Ace| match ace.who {
             AceWho::Owner => cx.uid == uid,
             AceWho::Group => cx.in_group(gid),

@@ -3,6 +3,7 @@
 use crate::access::{R, X, granted, may, need, need_or_owner};
 use crate::directory;
 use crate::error::{FsError, Result};
+use crate::fold::fold_name;
 use crate::ids::{Cookie, FileId, SnapshotId};
 use crate::inode::Inode;
 use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone, SeekWhat};
@@ -26,26 +27,53 @@ impl Volume {
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::NotDir`], [`FsError::Access`], [`FsError::NameTooLong`], [`FsError::Stale`].
     pub fn lookup(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Attr> {
+        Ok(self.find(cx, dir, name, false)?.0)
+    }
+
+    /// The same for a caller that does not tell case apart: `name` itself if it is there, else the first in the order of
+    /// READDIR that folds alike ([`fold_name`]). Gives the name as it stands in the directory, too.
+    ///
+    /// # Errors
+    /// As [`Volume::lookup`].
+    pub fn lookup_folded(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<(Attr, Bytes)> {
+        let (attr, real) = self.find(cx, dir, name, true)?;
+        Ok((attr, real.unwrap_or_else(|| Bytes::copy_from_slice(name))))
+    }
+
+    /// LOOKUP; with `folded`, names that differ in case alone will do. Gives the name where it is another one.
+    fn find(&self, cx: &Context, dir: FileId, name: &[u8], folded: bool) -> Result<(Attr, Option<Bytes>)> {
         let shared = &*self.shared;
         if name.len() > crate::op::NAME_MAX {
             return Err(FsError::NameTooLong);
         }
         let hash = shared.state.read().hash;
-        let found = shared.view(dir, |inode| {
+        let (found, real) = shared.view(dir, |inode| {
             if !inode.is_dir() {
                 return Err(FsError::NotDir);
             }
             need(cx, inode, X)?;
-            match name {
-                b"." => Ok(Some(dir)),
-                b".." => Ok(None),
-                SNAPSHOT_DIR if shared.snapshot_dir.shows_in(dir) => Ok(Some(dir.within(SnapshotId::LIST))),
-                _ if dir.snapshot == SnapshotId::LIST => shared.snapshot_named(dir, name).map(Some),
-                _ => {
-                    let found = directory::lookup(inode, &shared.io, hash, name)?;
-                    Ok(Some(found.ok_or(FsError::NotFound)?.file.within(dir.snapshot)))
+            let snapshots = shared.snapshot_dir.shows_in(dir).then(|| dir.within(SnapshotId::LIST));
+            match (name, snapshots) {
+                (b".", _) => return Ok((Some(dir), None)),
+                (b"..", _) => return Ok((None, None)),
+                (SNAPSHOT_DIR, Some(list)) => return Ok((Some(list), None)),
+                _ if dir.snapshot == SnapshotId::LIST => {
+                    let (file, real) = shared.snapshot_named(dir, name, folded)?;
+                    return Ok((Some(file), Some(real)));
                 }
+                _ => {}
             }
+            let exact = || directory::lookup(inode, &shared.io, hash, name);
+            if !folded {
+                let target = exact()?.ok_or(FsError::NotFound)?;
+                return Ok((Some(target.file.within(dir.snapshot)), None));
+            }
+            if snapshots.is_some() && fold_name(name)[..] == *SNAPSHOT_DIR && exact()?.is_none() {
+                return Ok((snapshots, Some(Bytes::from_static(SNAPSHOT_DIR))));
+            }
+            let found = directory::lookup_folded(inode, &shared.io, hash, name)?;
+            let (target, real) = found.ok_or(FsError::NotFound)?;
+            Ok((Some(target.file.within(dir.snapshot)), Some(real)))
         })?;
         let file = match found {
             Some(file) => file,
@@ -54,7 +82,7 @@ impl Volume {
         match self.getattr(file) {
             // Removed between the two looks.
             Err(FsError::Stale) => Err(FsError::NotFound),
-            outcome => outcome,
+            outcome => Ok((outcome?, real)),
         }
     }
 

@@ -1,14 +1,20 @@
-//! Directories: a B+ tree in the blocks of the directory's file, ordered by a keyed hash of the name.
+//! Directories: a B+ tree in the blocks of the directory's file, ordered by keyed hashes of the name.
 //!
-//! The key of an entry is 55 bits of hash and 8 bits that tell colliding names apart; it never changes, so
-//! it is also the READDIR cookie. Block 0 is the root. The hash is keyed by the volume's UUID, which clients don't see
-//! whole, so they can't choose names that collide.
+//! The key of an entry is 63 bits (`names.rs` draws them): hashes of the folded name and of the name, and what tells colliding
+//! names apart. It never changes, so it is also the READDIR cookie. Block 0 is the root. The hashes are keyed by the
+//! volume's UUID, which clients don't see whole, so they can't choose names that collide.
 //!
 //! ```text
 //! page:     | kind u8 | 0 u8 | count u16 | end u16 | 0 u16 | body ...            kind 0 or 1: leaf, 2: interior
 //! leaf:     | key u64 | ino u64 | generation u32 | file kind u8 | length u8 | name |  in key order, up to `end`
 //! interior: | lowest key u64 | fbn u64 |                                             in key order
 //! ```
+
+mod names;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use names::{COLLISIONS, NameHash, NameKey, Target, has_alike, lookup, lookup_folded};
 
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, Fbn, FileId, Generation, InodeNum, Vbn};
@@ -18,11 +24,8 @@ use crate::layout::{Page, Reader};
 use crate::op::{FILE_SIZE_MAX, FileKind};
 use crate::tree::Edit;
 use bytes::Bytes;
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use uuid::Uuid;
 
 pub(crate) const HEAD: usize = 8;
 const ENTRY_HEAD: usize = 22;
@@ -32,8 +35,6 @@ pub(crate) const LEAF: u8 = 1;
 pub(crate) const INTERIOR: u8 = 2;
 /// Taller trees can't be: 10 levels of half-full interior pages name more blocks than there are.
 pub(crate) const DEPTH_MAX: usize = 10;
-/// Names with one hash that a directory can hold.
-pub(crate) const COLLISIONS: u64 = 256;
 
 /// What an entry says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,30 +45,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) name: &'a [u8],
 }
 
-/// What an entry leads to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Target {
-    pub(crate) key: Cookie,
-    pub(crate) file: FileId,
-    pub(crate) kind: FileKind,
-}
-
-/// The volume's hash of names.
-#[derive(Clone, Copy)]
-pub(crate) struct NameHash(u64, u64);
-
-impl NameHash {
-    pub(crate) fn new(uuid: Uuid) -> Self {
-        let (high, low) = uuid.as_u64_pair();
-        NameHash(high, low)
-    }
-
-    /// First of the keys that entries of this name can have.
-    pub(crate) fn first_key(self, name: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
-        hasher.write(name);
-        // Never 0: keys below 256 are the cookies of `.` and `..`.
-        (hasher.finish() >> 9).max(1) * COLLISIONS
+impl Entry<'_> {
+    fn target(&self) -> Target {
+        Target { key: self.key, file: self.file, kind: self.kind }
     }
 }
 
@@ -145,23 +125,6 @@ fn corrupt(dir: &Inode) -> FsError {
     FsError::Corrupt { ino: dir.ino, vbn: Vbn(0) }
 }
 
-/// Finds `name`.
-pub(crate) fn lookup(dir: &Inode, io: &Io, hash: NameHash, name: &[u8]) -> Result<Option<Target>> {
-    let first = hash.first_key(name);
-    let mut found = None;
-    scan(dir, io, Cookie(first - 1), &mut |entry| {
-        if entry.key.0 >= first + COLLISIONS {
-            return ControlFlow::Break(());
-        }
-        if entry.name == name {
-            found = Some(Target { key: entry.key, file: entry.file, kind: entry.kind });
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(found)
-}
-
 /// Visits the entries after `after` in key order; whether the end was reached.
 pub(crate) fn scan(
     dir: &Inode,
@@ -169,9 +132,20 @@ pub(crate) fn scan(
     after: Cookie,
     visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
 ) -> Result<bool> {
+    scan_keys(dir, io, after.0.saturating_add(1)..u64::MAX, visit)
+}
+
+/// Visits the entries with these keys in order; whether the end was reached. Pages behind them are not looked at: many
+/// may be empty.
+fn scan_keys(
+    dir: &Inode,
+    io: &Io,
+    keys: Range<u64>,
+    visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result<bool> {
     // In a sound tree a scan sees each page once. Pages that lead to one another in circles must not hold it up.
     let mut pages_left = pages_max(dir).min(io.blocks()).max(1);
-    Ok(scan_page(dir, io, Fbn(0), 0, &mut pages_left, after, visit)?.is_continue())
+    Ok(scan_page(dir, io, Fbn(0), 0, &mut pages_left, &keys, visit)?.is_continue())
 }
 
 fn scan_page(
@@ -180,7 +154,7 @@ fn scan_page(
     fbn: Fbn,
     depth: usize,
     pages_left: &mut u64,
-    after: Cookie,
+    keys: &Range<u64>,
     visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     let Some(page) = dir.tree.page(io, fbn)? else { return Ok(ControlFlow::Continue(())) };
@@ -189,9 +163,13 @@ fn scan_page(
     }
     *pages_left -= 1;
     if page[0] == INTERIOR {
-        for index in child_for(&page, after.0.saturating_add(1))..children(dir, &page)? {
+        let first = child_for(&page, keys.start);
+        for index in first..children(dir, &page)? {
+            if index > first && child_at(&page, index).0 >= keys.end {
+                break;
+            }
             let child = child_in(dir, &page, index)?;
-            if scan_page(dir, io, child, depth + 1, pages_left, after, visit)?.is_break() {
+            if scan_page(dir, io, child, depth + 1, pages_left, keys, visit)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -200,7 +178,7 @@ fn scan_page(
     let mut at = HEAD;
     while at < leaf_end(&page) {
         let (entry, next) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
-        if entry.key > after && visit(entry).is_break() {
+        if keys.contains(&entry.key.0) && visit(entry).is_break() {
             return Ok(ControlFlow::Break(()));
         }
         at = next;
@@ -211,7 +189,7 @@ fn scan_page(
 /// Adds an entry; the name is not there yet. Gives the entry's key.
 ///
 /// # Errors
-/// [`FsError::NoSpace`] if 256 names of the directory have its hash.
+/// [`FsError::NoSpace`] if too many names of the directory have its hashes.
 pub(crate) fn insert(
     dir: &mut Inode,
     edit: &mut Edit<'_>,
@@ -220,7 +198,18 @@ pub(crate) fn insert(
     file: FileId,
     kind: FileKind,
 ) -> Result<Cookie> {
-    let key = free_key(dir, edit.io, hash.first_key(name))?;
+    insert_at(dir, edit, hash.key(name), name, file, kind)
+}
+
+fn insert_at(
+    dir: &mut Inode,
+    edit: &mut Edit<'_>,
+    key: NameKey,
+    name: &[u8],
+    file: FileId,
+    kind: FileKind,
+) -> Result<Cookie> {
+    let key = names::free_key(dir, edit.io, key, name)?;
     let entry = Entry { key, file, kind, name };
     if let Some((separator, right)) = insert_below(dir, edit, Fbn(0), 0, &entry)? {
         let left = new_block(dir);
@@ -235,18 +224,6 @@ pub(crate) fn insert(
     }
     dir.entries += 1;
     Ok(key)
-}
-
-fn free_key(dir: &Inode, io: &Io, first: u64) -> Result<Cookie> {
-    let mut key = first;
-    scan(dir, io, Cookie(first - 1), &mut |entry| {
-        if entry.key.0 != key {
-            return ControlFlow::Break(());
-        }
-        key += 1;
-        ControlFlow::Continue(())
-    })?;
-    if key < first + COLLISIONS { Ok(Cookie(key)) } else { Err(FsError::NoSpace) }
 }
 
 fn new_block(dir: &mut Inode) -> Fbn {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const MAGIC: &[u8; 8] = b"FERRYVOL";
 /// Format version; another one is refused.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Most snapshots of a volume.
 pub(crate) const SNAPSHOTS_MAX: usize = 255;
 

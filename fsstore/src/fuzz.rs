@@ -5,6 +5,7 @@
 
 use crate::directory::{self, NameHash};
 use crate::disk::Disk;
+use crate::fold::fold_name;
 use crate::fsinfo::{FsInfo, Role, decode_table, encode_table};
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, Cookie, Fbn, FileId, Generation, InodeNum};
 use crate::inode::{INODES_PER_PAGE, Inode};
@@ -118,6 +119,10 @@ pub fn directory(bytes: &[u8]) {
         dir.entries += 20;
     }
     dir.size = dir.size.max(BLOCK_SIZE_U64);
+    for name in bytes.chunks(NAME_MAX).take(BLOCKS_MAX) {
+        let folded = fold_name(name);
+        assert!(fold_name(&folded) == folded && folded.len() <= name.len() * 3 / 2, "a name folds once");
+    }
     let hash = NameHash::new(Uuid::nil());
     let mut known = Vec::new();
     let _ = directory::scan(&dir, &io, Cookie(0), &mut |entry| {
@@ -131,6 +136,8 @@ pub fn directory(bytes: &[u8]) {
     }
     for (key, name) in known {
         let _ = directory::lookup(&dir, &io, hash, &name);
+        let _ = directory::lookup_folded(&dir, &io, hash, &name);
+        let _ = directory::has_alike(&dir, &io, hash, &name, Some(key));
         let _ = directory::retarget(&mut dir, &mut edit, key, file, FileKind::Fifo);
         let _ = directory::remove(&mut dir, &mut edit, key);
     }

@@ -11,6 +11,7 @@ mod cp;
 mod directory;
 mod disk;
 mod error;
+mod fold;
 mod fsinfo;
 mod full;
 #[cfg(feature = "fuzzing")]
@@ -50,6 +51,7 @@ pub use check::*;
 pub use clones::{CLONE_BASE, CloneOrigin, SplitStep, clone_origin};
 pub use disk::{Disk, FileDisk, NotBlank};
 pub use error::{FsError, Result};
+pub use fold::fold_name;
 pub use ids::*;
 pub use memory::{Means, Memory, MemoryUse};
 pub use op::*;

@@ -3,6 +3,7 @@
 //! can be changed.
 
 use crate::error::{FsError, Result};
+use crate::fold::fold_name;
 use crate::fsinfo::SnapEntry;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, SnapshotId};
 use crate::inode::{Hidden, Inode};
@@ -103,11 +104,14 @@ impl Shared {
         Ok(list)
     }
 
-    /// What `name` is in the list of `dir`.
-    pub(crate) fn snapshot_named(&self, dir: FileId, name: &[u8]) -> Result<FileId> {
+    /// What `name`, or with `folded` one that differs from it in case alone, is in the list of `dir`, and how it is written.
+    pub(crate) fn snapshot_named(&self, dir: FileId, name: &[u8], folded: bool) -> Result<(FileId, Bytes)> {
         let snaps = self.snaps.read().clone();
-        let entry = snaps.iter().find(|snap| snap.name.as_bytes() == name).ok_or(FsError::NotFound)?;
-        if entry.has(&self.io, dir)? { Ok(dir.within(entry.id)) } else { Err(FsError::NotFound) }
+        let exact = snaps.iter().find(|snap| snap.name.as_bytes() == name);
+        let alike = |snap: &&SnapEntry| folded && fold_name(snap.name.as_bytes()) == fold_name(name);
+        let entry = exact.or_else(|| snaps.iter().find(alike)).ok_or(FsError::NotFound)?;
+        let real = Bytes::copy_from_slice(entry.name.as_bytes());
+        if entry.has(&self.io, dir)? { Ok((dir.within(entry.id), real)) } else { Err(FsError::NotFound) }
     }
 
     /// The entries of the list of `dir` after `after`, at most `max`; whether they are the last.

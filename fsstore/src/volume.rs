@@ -6,6 +6,7 @@ use crate::clones::{self, CloneOrigin, SplitStep};
 use crate::cp::TableChange;
 use crate::disk::Disk;
 use crate::error::{FsError, Result};
+use crate::fold::fold_name;
 use crate::ids::{BLOCK_SIZE, BLOCK_SIZE_U64, CpNumber, Fbn, FileId, Lsn, SnapshotId, Vbn};
 use crate::inode::Inode;
 use crate::layout::checksum;
@@ -267,8 +268,24 @@ impl Volume {
     /// # Errors
     /// Those of [`FsError`] that the operation can have; nothing has changed then.
     pub fn execute(&self, cx: &Context, op: Op) -> Result<Done> {
-        for (dir, name, makes) in ops::names(&op).into_iter().flatten() {
-            if name == SNAPSHOT_DIR && self.shared.snapshot_dir.shows_in(dir) {
+        self.run(cx, &op, false)
+    }
+
+    /// The same for a caller that does not tell case apart: a name that is to be new, also that of a stream, must differ from
+    /// all that are there in more than case ([`fold_name`]), and [`FsError::Exists`] else. That is checked in one step
+    /// with the change, so no two such callers make names that fold alike. What the name stands for already,
+    /// byte by byte, is treated as ever; a rename may change the case of the name that it moves.
+    ///
+    /// # Errors
+    /// As [`Volume::execute`].
+    pub fn execute_folded(&self, cx: &Context, op: Op) -> Result<Done> {
+        self.run(cx, &op, true)
+    }
+
+    fn run(&self, cx: &Context, op: &Op, folded: bool) -> Result<Done> {
+        for (dir, name, makes) in ops::names(op).into_iter().flatten() {
+            let taken = name == SNAPSHOT_DIR || folded && makes && fold_name(name)[..] == *SNAPSHOT_DIR;
+            if taken && self.shared.snapshot_dir.shows_in(dir) {
                 return Err(if makes { FsError::Exists } else { FsError::Access });
             }
         }
@@ -277,12 +294,12 @@ impl Volume {
             let generation = self.shared.state.read().generation;
             self.shared.checkpoint_past(generation)?;
         }
-        let outcome = match self.try_execute(cx, &op) {
+        let outcome = match self.try_execute(cx, op, folded) {
             // Blocks that were freed since the last CP come back with the next.
             Err(FsError::NoSpace) if self.shared.may_free_blocks() => {
                 let generation = self.shared.state.read().generation;
                 self.shared.checkpoint_past(generation)?;
-                self.try_execute(cx, &op)
+                self.try_execute(cx, op, folded)
             }
             outcome => outcome,
         };
@@ -292,7 +309,7 @@ impl Volume {
         outcome
     }
 
-    fn try_execute(&self, cx: &Context, op: &Op) -> Result<Done> {
+    fn try_execute(&self, cx: &Context, op: &Op, folded: bool) -> Result<Done> {
         let shared = &*self.shared;
         let direct = match op {
             Op::Write { file, offset, data } => match ops::direct_part(*offset, data) {
@@ -309,7 +326,7 @@ impl Volume {
         };
         let runs: Vec<_> =
             direct.iter().flat_map(|d| &d.runs).map(|(start, sums)| (*start, sums.len())).collect();
-        let outcome = self.log_and_apply(cx, op, direct);
+        let outcome = self.log_and_apply(cx, op, direct, folded);
         if outcome.is_err() {
             let mut walloc = shared.walloc.lock();
             runs.iter().for_each(|(start, len)| walloc.unalloc(*start, *len as u64));
@@ -317,7 +334,7 @@ impl Volume {
         outcome
     }
 
-    fn log_and_apply(&self, cx: &Context, op: &Op, direct: Option<Direct>) -> Result<Done> {
+    fn log_and_apply(&self, cx: &Context, op: &Op, direct: Option<Direct>, folded: bool) -> Result<Done> {
         let shared = &*self.shared;
         // In a volume of many small gaps each block of a direct write is a run of its own: 32 bytes of log.
         let (bytes, cost) = match (op, &direct) {
@@ -345,6 +362,9 @@ impl Volume {
         };
         shared.need_space(&st, cost, ops::frees_space(op))?;
         let mut plan = ops::plan(&mut st, &shared.io, cx, op, direct)?;
+        if folded {
+            ops::need_new_name(&mut st, &shared.io, op)?;
+        }
         if plan.extra > 0 {
             shared.need_space(&st, cost + plan.extra, ops::frees_space(op))?;
         }

@@ -29,6 +29,9 @@ pub struct Config {
     /// Ports that new LIFs get.
     #[serde(default)]
     pub nfs: NfsConfig,
+    /// SMB of new LIFs.
+    #[serde(default)]
+    pub smb: SmbConfig,
     /// Memory and clockwork of the volumes.
     #[serde(default)]
     pub volumes: VolumesConfig,
@@ -91,6 +94,15 @@ pub struct NfsConfig {
     pub grace_period_s: u64,
 }
 
+/// `[smb]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmbConfig {
+    /// Port of SMB on new LIFs, which is listened on as long as the vserver has a share; 0: never. Ports below 1024
+    /// need privileges.
+    pub port: u16,
+}
+
 /// `[volumes]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +157,12 @@ impl Default for NfsConfig {
             nsm_port: 0,
             grace_period_s: 90,
         }
+    }
+}
+
+impl Default for SmbConfig {
+    fn default() -> Self {
+        SmbConfig { port: 445 }
     }
 }
 
@@ -207,6 +225,11 @@ impl Config {
                 "nfs.register_rpcbind wants nfs.portmap_port = 0: rpcbind has that port on every address"
                     .to_owned(),
             );
+        }
+        let of_nfs =
+            [self.nfs.port, self.nfs.mount_port, self.nfs.portmap_port, self.nfs.nlm_port, self.nfs.nsm_port];
+        if self.smb.port != 0 && of_nfs.contains(&self.smb.port) {
+            return refuse(format!("smb.port = {} is a port of [nfs] already", self.smb.port));
         }
         if self.nfs.connections_max == 0 || self.nfs.client_connections_max == 0 {
             return refuse(
@@ -288,6 +311,7 @@ mod tests {
         assert!(refused("[nfs]\nstall_timeout_s = 0\n").contains("5 to 3600"));
         assert!(refused("[nfs]\nclient_connections_max = 0\n").contains("at least 1"));
         assert!(refused("[nfs]\ngrace_period_s = 0\n").contains("must be 1 to 3600"));
+        assert!(refused("[smb]\nport = 2049\n").contains("of [nfs] already"));
         assert!(refused("[volumes]\nmemory_mib = 1\n").contains("must be 16"));
         assert!(refused("[peer]\nlisten = \"127.0.0.1:7680\"\n").contains("are both"));
         assert!(Config::parse("[cluster]\nname = \"a\"\n").unwrap_err().to_string().contains("data_dir"));

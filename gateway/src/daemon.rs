@@ -6,10 +6,10 @@ use crate::cluster::{Cluster, ServeVserver, run_checkpoints};
 use crate::config::{Config, NfsConfig};
 use crate::lif::Endpoint;
 use crate::migration::Host;
-use crate::rpc::limits::Limits;
+use crate::net::limits::Limits;
 use crate::rpc::server::Transport;
 use crate::store::Store;
-use crate::{metrics, peers, portmap, programs, rpcbind};
+use crate::{metrics, peers, portmap, programs, rpcbind, smb2};
 use anyhow::Context;
 use futures_util::future::OptionFuture;
 use migrate::{Failpoints, Migrator, Ports};
@@ -68,7 +68,7 @@ impl Node {
         let identity =
             peers::load_or_create_identity(&config.data_dir, &config.cluster.name).context("identity")?;
         let store = Store::open(&config.data_dir.join("config.redb"))?;
-        let serve = serve_nfs(&config.nfs);
+        let serve = serve_clients(&config.nfs);
         let cluster = Cluster::new(config, store, identity, serve);
         cluster.start().await?;
         let host = Arc::new(Host::new(Arc::clone(&cluster)));
@@ -121,7 +121,7 @@ impl Node {
 }
 
 /// What answers on a vserver's endpoints.
-fn serve_nfs(config: &NfsConfig) -> ServeVserver {
+fn serve_clients(config: &NfsConfig) -> ServeVserver {
     let limits = Limits {
         connections: config.connections_max,
         client_connections: config.client_connections_max,
@@ -130,6 +130,12 @@ fn serve_nfs(config: &NfsConfig) -> ServeVserver {
     };
     let register = config.register_rpcbind;
     Arc::new(move |endpoint, vserver, ports, cancel| {
+        let endpoint = match endpoint {
+            Endpoint::Tcp(listener) if is_on(&listener, ports.smb) => {
+                return Box::pin(smb2::serve(listener, vserver, cancel));
+            }
+            other => other,
+        };
         let ports = portmap::Ports {
             nfs: ports.nfs,
             mount: ports.mount,
@@ -154,6 +160,10 @@ fn serve_nfs(config: &NfsConfig) -> ServeVserver {
             tokio::join!(serving, OptionFuture::from(registering));
         })
     })
+}
+
+fn is_on(listener: &TcpListener, port: u16) -> bool {
+    listener.local_addr().is_ok_and(|address| address.port() == port)
 }
 
 /// Has rpcbind told of an endpoint as long as it is served; nothing where its address is not known.
@@ -224,7 +234,7 @@ mod tests {
         let vserver = Vserver::new("vs", uuid::Uuid::nil(), HandleKey::from_bytes([0; 16]), [0; 8]);
         let ports = LifPorts { nfs: 2049, mount: 20048, portmap: address.port(), ..LifPorts::default() };
         let cancel = CancellationToken::new();
-        let serving = tokio::spawn(serve_nfs(&NfsConfig::default())(
+        let serving = tokio::spawn(serve_clients(&NfsConfig::default())(
             Endpoint::Udp(socket),
             vserver,
             ports,

@@ -1,6 +1,7 @@
 //! The RPC programs of one vserver: looks at a call's program and version, and hands it to the protocol. Knows no
 //! procedure.
 
+use crate::net::limits::Limits;
 use crate::nfs3;
 use crate::nfs3::acl::NFS_ACL_PROGRAM;
 use crate::nfs3::mount::{self, MOUNT_PROGRAM, MOUNT_V3};
@@ -9,7 +10,6 @@ use crate::nlm;
 use crate::nlm::types::{NLM_PROGRAM, NLM_V4, NSM_PROGRAM, NSM_V1};
 use crate::portmap::{self, PORTMAP_PROGRAM, Ports};
 use crate::rpc::call::{Call, Refusal};
-use crate::rpc::limits::Limits;
 use crate::rpc::server::{self, Outcome, Request, Service, Transport};
 use crate::rpc::udp;
 use crate::vserver::Vserver;

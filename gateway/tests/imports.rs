@@ -22,6 +22,7 @@ const CONTROL: &[&str] = &[
     "migration",
     "peers",
     "programs",
+    "secrets",
     "store",
 ];
 /// What shapes bytes for clients.
@@ -159,10 +160,12 @@ fn the_control_plane_sees_no_wire_types() {
     no_modules("cluster", &["admin", "cli", "daemon"]);
     no_modules("store", WIRE);
     no_modules("store", &["admin", "cli", "cluster", "daemon", "lif", "migration"]);
+    no_modules("secrets", WIRE);
+    no_modules("secrets", &["admin", "cli", "cluster", "daemon", "lif", "migration", "vserver"]);
     no_modules("lif", WIRE);
     no_modules("lif", &["admin", "cli", "cluster", "daemon", "migration"]);
     no_modules("cli", WIRE);
-    no_modules("cli", &["admin", "cluster", "lif", "migration", "store"]);
+    no_modules("cli", &["admin", "cluster", "lif", "migration", "secrets", "store"]);
     no_modules("config", &["admin", "cluster", "store", "vserver"]);
     no_modules("demo", &["admin", "cluster", "daemon", "lif", "migration", "store", "vserver"]);
 }

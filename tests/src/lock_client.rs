@@ -2,13 +2,13 @@
 //! have port 111 there, hears what the server calls it with.
 
 use bytes::Bytes;
+use gateway::net::limits::Limits;
 use gateway::nlm::types::{
     HostName, NLM_PROGRAM, NLM_V4, NSM_PROGRAM, NetObj, Nlm4Lock, Nlm4LockArgs, Nlm4Res, Nlm4Stat,
     Nlm4TestArgs, Nlm4TestRes, Nlm4UnlockArgs, StatChge, procedure,
 };
 use gateway::rpc::auth::OpaqueAuth;
 use gateway::rpc::call::{Call, Refusal, ReplyHeader, ReplyStatus, encode_success};
-use gateway::rpc::limits::Limits;
 use gateway::rpc::outgoing::PORTMAP_PORT;
 use gateway::rpc::record::{RecordReader, write_records};
 use gateway::rpc::server::{self, Outcome, Request, Service};

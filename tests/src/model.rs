@@ -14,7 +14,9 @@ mod share;
 
 use bytes::Bytes;
 use content::Content;
-use fsstore::{Acl, Attr, Change, Context, FileId, FileKind, FsError, PreAttr, QtreeId, ROOT, Result, Time};
+use fsstore::{
+    Acl, Attr, Change, Context, FileId, FileKind, FsError, Op, PreAttr, QtreeId, ROOT, Result, Time,
+};
 use quota::Quotas;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -162,6 +164,40 @@ impl Model {
         entries.get(name).copied().ok_or(FsError::NotFound)
     }
 
+    /// LOOKUP for who does not tell case apart: the names that may be found. The volume picks one, as it likes.
+    pub fn lookup_folded(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Vec<Bytes>> {
+        match self.find(cx, dir, name) {
+            Err(FsError::NotFound) => {}
+            found => return found.map(|_| vec![Bytes::copy_from_slice(name)]),
+        }
+        let alike: Vec<_> =
+            self.entries(dir)?.keys().filter(|other| folded(other) == folded(name)).cloned().collect();
+        if alike.is_empty() { Err(FsError::NotFound) } else { Ok(alike) }
+    }
+
+    /// Whether an operation makes a name that differs in case alone from one that is there.
+    fn repeats_a_name(&self, op: &Op) -> bool {
+        let (names, name, goes): (Vec<&Bytes>, &Bytes, Option<&Bytes>) = match op {
+            Op::Create { dir, name, .. }
+            | Op::Mkdir { dir, name, .. }
+            | Op::Symlink { dir, name, .. }
+            | Op::Mknod { dir, name, .. }
+            | Op::Link { dir, name, .. } => (self.names(*dir), name, None),
+            Op::MakeQtree { name, .. } => (self.names(ROOT), name, None),
+            Op::Rename { from_dir, from, to_dir, to } => {
+                (self.names(*to_dir), to, (from_dir == to_dir).then_some(from))
+            }
+            Op::MakeStream { file, name, .. } => (self.nodes[file].streams.keys().collect(), name, None),
+            _ => return false,
+        };
+        let alike = |other: &&Bytes| Some(*other) != goes && folded(other) == folded(name);
+        !names.contains(&name) && names.iter().any(alike)
+    }
+
+    fn names(&self, dir: FileId) -> Vec<&Bytes> {
+        self.entries(dir).map(|entries| entries.keys().collect()).unwrap_or_default()
+    }
+
     /// READ: data and end-of-file.
     pub fn read(&self, cx: &Context, file: FileId, offset: u64, len: usize) -> Result<(Vec<u8>, bool)> {
         let node = self.node(file)?;
@@ -221,6 +257,12 @@ impl Model {
         lines.sort();
         lines
     }
+}
+
+/// What names that differ in case alone have in common. Not what the volume takes for that; of the names in these tests it must
+/// say the same.
+pub fn folded(name: &[u8]) -> Vec<u8> {
+    str::from_utf8(name).map_or_else(|_| name.to_ascii_lowercase(), |text| text.to_lowercase().into_bytes())
 }
 
 /// A hash of extended attributes.

@@ -2,12 +2,13 @@
 
 use crate::cloned::{Parent, open_over, taken};
 use crate::model::Model;
-use crate::random::Random;
+use crate::random::{Random, other_case};
 use crate::replicate;
 use crate::sim_disk::{Image, SimDisk};
 use crate::verify::{Wrong, comparable_done, comparable_error, list, root, same, verify, verify_within};
+use bytes::Bytes;
 use fsstore::{
-    Access, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SeekWhat, SetAttrs, Snapshot,
+    Access, Attr, Context, Cookie, Disk, Done, FileId, FsError, Lsn, Op, ROOT, SeekWhat, SetAttrs, Snapshot,
     Tuning, Volume, VolumeSpec,
 };
 use rand::RngExt;
@@ -89,15 +90,23 @@ impl Pair {
 
     /// Runs one mutation on both.
     pub fn run(&mut self, cx: &Context, op: Op) -> Result<Result<Done, FsError>, Wrong> {
+        self.run_as(cx, op, false)
+    }
+
+    /// The same, perhaps for one who does not tell case apart.
+    fn run_as(&mut self, cx: &Context, op: Op, folded: bool) -> Result<Result<Done, FsError>, Wrong> {
         self.last = describe(cx, &op);
-        let got = self.volume.execute(cx, op.clone());
+        let got = match folded {
+            false => self.volume.execute(cx, op.clone()),
+            true => self.volume.execute_folded(cx, op.clone()),
+        };
         if self.may_fill && got == Err(FsError::NoSpace) {
             return Ok(got);
         }
-        let want = self.model.follow(cx, &op, &got);
+        let want = self.model.follow(cx, &op, folded, &got);
         let comparable = got.as_ref().map(comparable_done).map_err(comparable_error);
         let wanted = want.as_ref().map(comparable_done).map_err(comparable_error);
-        same!(comparable, wanted, "{}", self.last);
+        same!(comparable, wanted, "{} (folded: {folded})", self.last);
         self.forget_gone_names();
         Ok(got)
     }
@@ -105,8 +114,8 @@ impl Pair {
     /// A random mutation.
     pub fn mutate(&mut self) -> Result<Lsn, Wrong> {
         let cx = self.random.context();
-        let op = self.random.op(&self.model);
-        let done = self.run(&cx, op)?;
+        let (op, folded) = (self.random.op(&self.model), self.random.chance(25));
+        let done = self.run_as(&cx, op, folded)?;
         Ok(done.map_or(Lsn(0), |done| done.lsn))
     }
 
@@ -172,6 +181,18 @@ impl Pair {
         let (dir, name) = self.random.entry(&self.model);
         let got = self.volume.lookup(&cx, dir, &name).map(crate::model::comparable);
         same!(got, self.model.lookup(&cx, dir, &name), "lookup {name:?} in {dir:?} as {cx:?}");
+        let name = if self.random.chance(50) { other_case(&name) } else { name };
+        let got = self.volume.lookup_folded(&cx, dir, &name);
+        let got = got.map(|(attr, real)| (real, crate::model::comparable(attr)));
+        let names = self.model.lookup_folded(&cx, dir, &name);
+        let picked = |(real, _): &(Bytes, Attr)| names.as_ref().is_ok_and(|names| names.contains(real));
+        let want = match &got {
+            Ok(found) if picked(found) => {
+                self.model.lookup(&cx, dir, &found.0).map(|attr| (found.0.clone(), attr))
+            }
+            _ => names.map(|names| (names[0].clone(), self.model.node(dir).expect("looked into").attr)),
+        };
+        same!(got, want, "folded lookup of {name:?} in {dir:?} as {cx:?}");
         Ok(())
     }
 

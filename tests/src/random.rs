@@ -61,7 +61,7 @@ pub struct Random {
 
 const MODES: [u32; 12] =
     [0o755, 0o777, 0o1777, 0o2775, 0o644, 0o600, 0, 0o4755, 0o2755, 0o2644, 0o7777, 0o711];
-const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "a longer name"];
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "ä", "a longer name"];
 const ATTRIBUTES: [&[u8]; 7] =
     [b"user.a", b"user.a", b"user.b", b"trusted.c", b"security.d", b"user.", b"other.e"];
 const ODD_NAMES: [&[u8]; 6] = [b".", b"..", b"", b"x/y", b"nul\0", b"\xff\xfe"];
@@ -111,7 +111,8 @@ impl Random {
     /// A name, likely one that is used elsewhere.
     pub fn name(&mut self) -> Bytes {
         match self.rng.random_range(0..100) {
-            0..88 => Bytes::from_static(self.pick(&NAMES).as_bytes()),
+            0..76 => Bytes::from_static(self.pick(&NAMES).as_bytes()),
+            76..88 => other_case(self.pick(&NAMES).as_bytes()),
             88..92 => {
                 let which = self.rng.random_range(0..ODD_NAMES.len());
                 Bytes::from_static(ODD_NAMES[which])
@@ -433,6 +434,13 @@ impl Random {
         }
         Op::Write { file, offset, data: data.into() }
     }
+}
+
+/// The same name in upper case, or in lower case if it is in upper case already.
+pub fn other_case(name: &[u8]) -> Bytes {
+    let Ok(text) = str::from_utf8(name) else { return Bytes::copy_from_slice(name) };
+    let upper = text.to_uppercase();
+    if upper == text { text.to_lowercase().into() } else { upper.into() }
 }
 
 /// What an operation is called. There is no `_` here: whoever adds an operation is led to this file, to the generator

@@ -3,7 +3,8 @@
 use crate::cloned::{Parent, check_options};
 use crate::model::content::{Content, sum_of};
 use crate::model::quota::{qtree_line, rule_line, usage_line};
-use crate::model::{Body, Model, Node, comparable, xattr_sum};
+use crate::model::{Body, Model, Node, comparable, folded, xattr_sum};
+use crate::random::other_case;
 use bytes::Bytes;
 use fsstore::{
     Attr, Change, CheckEvent, Context, Cookie, Disk, Done, FileId, FileKind, Finding, FsError, Lsn, PreAttr,
@@ -213,6 +214,17 @@ impl Place<'_> {
             same!(entry.kind, want.kind, "kind in the entry {:?}", entry.name);
             let found = self.volume.lookup(&root(), id, &entry.name).map_err(|e| format!("lookup: {e}"))?;
             same!(comparable(found), want, "lookup of {:?}", entry.name);
+            let other = other_case(&entry.name);
+            let (found, real) =
+                self.volume.lookup_folded(&root(), id, &other).map_err(|e| format!("folded lookup: {e}"))?;
+            let dots =
+                real == ".." || entries.get(&real).map(|file| file.within(id.snapshot)) == Some(found.id);
+            let exact = !entries.contains_key(&other) || real == other;
+            same!(
+                (dots, exact, folded(&real)),
+                (true, true, folded(&entry.name)),
+                "folded lookup of {other:?}"
+            );
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ fn failing_disk(seed: u64) -> Result<(), Wrong> {
             Err(error @ (FsError::Io(_) | FsError::ReadOnly)) => break error,
             other => other,
         };
-        drop(pair.model.follow(&cx, &op, &done));
+        drop(pair.model.follow(&cx, &op, false, &done));
         states.push(pair.model.clone());
         let flushed = match pair.random.rng.random_range(0..10) {
             0..3 => pair.volume.flush_log(),

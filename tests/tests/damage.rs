@@ -190,7 +190,7 @@ fn lying_while_writing(seed: u64) -> Result<(), Wrong> {
             Err(FsError::ReadOnly | FsError::Io(_)) => break,
             other => other,
         };
-        let want = pair.model.follow(&cx, &op, &done);
+        let want = pair.model.follow(&cx, &op, false, &done);
         if done.is_ok() != want.is_ok() {
             return Err(format!("{op:?}: {:?}, not {:?}", done.err(), want.err()));
         }

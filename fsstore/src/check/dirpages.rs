@@ -4,6 +4,7 @@ use crate::directory::{
     CHILDREN_MAX, COLLISIONS, DEPTH_MAX, Entry, HEAD, INTERIOR, LEAF, NameHash, child_at, count, entry_at,
     leaf_end,
 };
+use crate::fold::fold_name;
 use crate::ids::Fbn;
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
@@ -25,8 +26,10 @@ pub(super) struct DirWalk<'a> {
     pub(super) lost: bool,
     pub(super) entries: u64,
     pages: HashSet<Fbn>,
-    /// Names with the hash of the last entry.
+    /// Names with the hashes of the last entry.
     same_hash: (u64, Vec<Vec<u8>>),
+    /// Folded names with the hash of the last entry's, and their slots.
+    folded: (u64, Vec<(u64, Vec<u8>)>),
 }
 
 impl<'a> DirWalk<'a> {
@@ -40,6 +43,7 @@ impl<'a> DirWalk<'a> {
             entries: 0,
             pages: HashSet::new(),
             same_hash: (0, Vec::new()),
+            folded: (0, Vec::new()),
         }
     }
 
@@ -163,11 +167,16 @@ impl<'a> DirWalk<'a> {
         {
             self.note(format!("`{shown}` can't be a name"));
         }
-        let first = self.hash.first_key(name);
-        if !(first..first + COLLISIONS).contains(&entry.key.0) {
-            self.wrong
-                .push(format!("the key of the name `{shown}` is not that of its hash: it can't be found"));
-        }
+        let key = self.hash.key(name);
+        let slot = key.slot_of(entry.key);
+        let Some((slot, keys)) =
+            slot.map(|slot| (slot, key.keys(slot))).filter(|(_, keys)| keys.contains(&entry.key.0))
+        else {
+            return self
+                .note(format!("the key of the name `{shown}` is not that of its hash: it can't be found"));
+        };
+        self.slot(key.folded, slot, name);
+        let first = keys.start;
         if self.same_hash.0 != first {
             self.same_hash = (first, Vec::new());
         }
@@ -176,6 +185,25 @@ impl<'a> DirWalk<'a> {
         }
         if (self.same_hash.1.len() as u64) < COLLISIONS {
             self.same_hash.1.push(name.to_vec());
+        }
+    }
+
+    /// The names of a slot fold alike, and those of two slots with one hash do not.
+    fn slot(&mut self, hash: u64, slot: u64, name: &[u8]) {
+        if self.folded.0 != hash {
+            self.folded = (hash, Vec::new());
+        }
+        let folded = fold_name(name);
+        let known = self.folded.1.iter().find(|(other, known)| *other == slot || known[..] == *folded);
+        match known {
+            Some((other, known)) if *other != slot || known[..] != *folded => {
+                let name = name.escape_ascii();
+                self.note(format!(
+                    "the name `{name}` is in the wrong slot of its hash: it may not be found in another case"
+                ));
+            }
+            Some(_) => {}
+            None => self.folded.1.push((slot, folded.into_owned())),
         }
     }
 }

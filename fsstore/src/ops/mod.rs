@@ -3,6 +3,7 @@
 //! `plan` changes nothing. `apply` decides nothing: after a crash, replay gives exactly the same.
 
 mod acl;
+mod fold;
 mod hole;
 mod make;
 mod qtree;
@@ -13,6 +14,7 @@ mod share;
 mod write;
 mod xattr;
 
+pub(crate) use fold::need_new_name;
 pub(crate) use hole::missing_blocks;
 pub(crate) use write::{Direct, check as check_write, direct_part};
 

@@ -2,6 +2,7 @@
 //!
 //! It translates between HTTP and `cluster` and `migrate`; it decides nothing and never sees a wire type.
 
+mod accounts;
 mod auth;
 mod cluster;
 mod export_policies;
@@ -12,6 +13,7 @@ mod peers;
 mod problem;
 mod qtrees;
 mod quotas;
+mod shares;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         lifs::Api::openapi(),
         locks::Api::openapi(),
         export_policies::Api::openapi(),
+        accounts::Api::openapi(),
+        shares::Api::openapi(),
         migrations::Api::openapi(),
     ];
     let mut whole = Api::openapi();
@@ -86,6 +90,8 @@ pub fn router(state: AdminState) -> Router {
         .merge(lifs::routes())
         .merge(locks::routes())
         .merge(export_policies::routes())
+        .merge(accounts::routes())
+        .merge(shares::routes())
         .merge(migrations::routes());
     let protected = Router::new()
         .nest("/api/v1", api)

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 mod exports;
 mod locks;
 mod quotas;
+mod smb;
 mod snapshots;
 mod volumes;
 
@@ -334,6 +335,9 @@ async fn the_description_names_every_path() {
         "/vservers/{vserver}/volumes/{volume}/quotas/report",
         "/vservers/{vserver}/lifs",
         "/vservers/{vserver}/export-policies",
+        "/vservers/{vserver}/users/{user}/unlock",
+        "/vservers/{vserver}/groups/{group}",
+        "/vservers/{vserver}/shares/{share}",
         "/migrations/{id}/events",
         "/migrations/{id}/{action}",
     ] {

@@ -4,6 +4,7 @@ use super::AdminState;
 use super::problem::{Body, Path, Problem, Reply};
 use crate::cluster::VserverView;
 use crate::store::QosRecord;
+use crate::vserver::Encryption;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -23,6 +24,10 @@ struct VserverPatch {
     online: Option<bool>,
     /// `true`: calls run with the groups of the node's user database; `false`: with the up to 16 that they name.
     extended_groups: Option<bool>,
+    /// SMB clients that do not sign are refused; `false`: they may leave it.
+    smb_signing_required: Option<bool>,
+    /// The least encryption of every SMB share.
+    smb_encryption: Option<Encryption>,
 }
 
 /// Limits and counters of a vserver.
@@ -111,6 +116,10 @@ async fn modify(
 ) -> Reply<VserverView> {
     if let Some(extended) = patch.extended_groups {
         state.cluster.set_extended_groups(&vserver, extended).await?;
+    }
+    if patch.smb_signing_required.is_some() || patch.smb_encryption.is_some() {
+        let cluster = &state.cluster;
+        cluster.set_smb_settings(&vserver, patch.smb_signing_required, patch.smb_encryption).await?;
     }
     if let Some(online) = patch.online {
         state.cluster.set_vserver_online(&vserver, online).await?;

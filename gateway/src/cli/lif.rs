@@ -2,7 +2,7 @@
 
 use super::client::{Client, segment};
 use super::output::Output;
-use anyhow::Context;
+use super::user::named;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("PORTMAP", "ports.portmap"),
     ("NLM", "ports.nlm"),
     ("NSM", "ports.nsm"),
+    ("SMB", "ports.smb"),
     ("INTERFACE", "interface"),
     ("STATE", "state"),
     ("FAULT", "fault"),
@@ -37,29 +38,22 @@ pub struct Ports {
     /// Port of the status monitor, 0 for that of NFS [default: that of the node's configuration file]
     #[arg(long)]
     nsm_port: Option<u16>,
+    /// Port of SMB, used as long as the virtual server has a share; 0 for never [default: that of the node's configuration
+    /// file]
+    #[arg(long)]
+    smb_port: Option<u16>,
 }
 
 impl Ports {
-    /// All or none: those not named are taken from `old`; the last two are those of NFS then.
-    fn body(&self, old: Option<&Value>) -> anyhow::Result<Value> {
-        let named = [self.nfs_port, self.mount_port, self.portmap_port];
-        if named.iter().chain(&[self.nlm_port, self.nsm_port]).all(Option::is_none) {
-            return Ok(Value::Null);
-        }
-        let port = |named: Option<u16>, field: &str| {
-            let old = || old.and_then(|old| old.get(field)).and_then(Value::as_u64);
-            named
-                .map(u64::from)
-                .or_else(old)
-                .context("name all of --nfs-port, --mount-port and --portmap-port")
-        };
-        let [nfs, mount, portmap] = named;
-        Ok(json!({
-            "nfs": port(nfs, "nfs")?,
-            "mount": port(mount, "mount")?,
-            "portmap": port(portmap, "portmap")?,
-            "nlm": port(self.nlm_port, "nlm").unwrap_or(0),
-            "nsm": port(self.nsm_port, "nsm").unwrap_or(0),
+    /// Those that are named.
+    fn body(&self) -> Value {
+        named(json!({
+            "nfs": self.nfs_port,
+            "mount": self.mount_port,
+            "portmap": self.portmap_port,
+            "nlm": self.nlm_port,
+            "nsm": self.nsm_port,
+            "smb": self.smb_port,
         }))
     }
 }
@@ -70,7 +64,7 @@ pub enum LifCommand {
     /// Give a virtual server an address
     #[command(after_help = "Examples:\n  ferry lif create vs1 lif1 --address 127.0.0.2\n  \
                             ferry lif create vs1 lif1 --address 10.0.0.7/24 --interface eth0\n  \
-                            ferry lif create vs1 lif1 --address 127.0.0.2 --nfs-port 12049 --mount-port 12048 --portmap-port 0")]
+                            ferry lif create vs1 lif1 --address 127.0.0.2 --nfs-port 12049 --mount-port 12048 --portmap-port 0 --smb-port 12445")]
     Create {
         /// Virtual server
         vserver: String,
@@ -130,8 +124,8 @@ fn path(vserver: &str, name: &str) -> String {
 pub(super) fn run(command: LifCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         LifCommand::Create { vserver, name, address, interface, ports } => {
-            let ports = ports.body(None)?;
-            let body = json!({ "name": name, "address": address, "interface": interface, "ports": ports });
+            let body =
+                json!({ "name": name, "address": address, "interface": interface, "ports": ports.body() });
             output.print(&client.post(&format!("/vservers/{}/lifs", segment(&vserver)), &body)?, COLUMNS);
         }
         LifCommand::List { vserver } => {
@@ -139,9 +133,7 @@ pub(super) fn run(command: LifCommand, client: &Client, output: Output) -> anyho
         }
         LifCommand::Show { vserver, name } => output.print(&client.get(&path(&vserver, &name))?, COLUMNS),
         LifCommand::Modify { vserver, name, address, interface, ports } => {
-            let old = client.get(&path(&vserver, &name))?;
-            let ports = ports.body(old.get("ports"))?;
-            let body = json!({ "address": address, "interface": interface, "ports": ports });
+            let body = json!({ "address": address, "interface": interface, "ports": ports.body() });
             output.print(&client.patch(&path(&vserver, &name), &body)?, COLUMNS);
         }
         LifCommand::Delete { vserver, name } => {

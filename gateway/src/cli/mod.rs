@@ -5,16 +5,20 @@ mod check;
 mod client;
 mod demo;
 mod export_policy;
+mod group;
 mod lif;
 mod lock;
 mod migrate;
 mod node;
 mod output;
+mod password;
 mod peer;
 mod qos;
 mod qtree;
 mod quota;
+mod share;
 mod snapshot;
+mod user;
 mod volume;
 mod vserver;
 
@@ -87,6 +91,15 @@ pub enum Command {
     /// Export policies: which clients may reach a virtual server's volumes
     #[command(subcommand)]
     ExportPolicy(export_policy::ExportPolicyCommand),
+    /// SMB shares: what SMB clients of a virtual server connect to
+    #[command(subcommand)]
+    Share(share::ShareCommand),
+    /// SMB users of a virtual server
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// SMB groups of a virtual server
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Limits on what clients of a virtual server may do
     #[command(subcommand)]
     Qos(qos::QosCommand),
@@ -149,6 +162,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lif(command) => lif::run(command, &client, output),
         Command::Lock(command) => lock::run(command, &client, output),
         Command::ExportPolicy(command) => export_policy::run(command, &client, output),
+        Command::Share(command) => share::run(command, &client, output),
+        Command::User(command) => user::run(command, &client, output),
+        Command::Group(command) => group::run(command, &client, output),
         Command::Qos(command) => qos::run(command, &client, output),
         Command::Peer(command) => peer::run(command, &client, output),
         Command::Node(command) => node::run(&command, &client, output),

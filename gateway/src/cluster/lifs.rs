@@ -1,5 +1,6 @@
 //! Logical interfaces of vservers: create, look at, change, delete.
 
+use super::smb_ports::fault_key;
 use super::{Cluster, ClusterError, Result, Served, blocking, check_name};
 use crate::lif;
 use crate::store::{LifPorts, LifRecord, Record, StoreError};
@@ -17,8 +18,8 @@ pub struct LifSpec {
     pub address: String,
     /// Network interface that gets the address while the LIF is up. Without it, the host has the address already.
     pub interface: Option<String>,
-    /// Ports; default: those of the node's configuration file.
-    pub ports: Option<LifPorts>,
+    /// Ports; what is left out is as in the node's configuration file.
+    pub ports: Option<PortsSpec>,
 }
 
 /// What to change of a LIF. It goes down and up again.
@@ -29,8 +30,39 @@ pub struct LifPatch {
     pub address: Option<String>,
     /// New network interface.
     pub interface: Option<String>,
-    /// New ports.
-    pub ports: Option<LifPorts>,
+    /// New ports; what is left out stays.
+    pub ports: Option<PortsSpec>,
+}
+
+/// Ports of a LIF by name.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortsSpec {
+    /// NFS.
+    pub nfs: Option<u16>,
+    /// MOUNT.
+    pub mount: Option<u16>,
+    /// Portmapper; 0: none.
+    pub portmap: Option<u16>,
+    /// Lock manager; 0: the port of NFS.
+    pub nlm: Option<u16>,
+    /// Status monitor; 0: the port of NFS.
+    pub nsm: Option<u16>,
+    /// SMB, as long as the vserver has a share; 0: never.
+    pub smb: Option<u16>,
+}
+
+impl PortsSpec {
+    fn over(self, base: LifPorts) -> LifPorts {
+        LifPorts {
+            nfs: self.nfs.unwrap_or(base.nfs),
+            mount: self.mount.unwrap_or(base.mount),
+            portmap: self.portmap.unwrap_or(base.portmap),
+            nlm: self.nlm.unwrap_or(base.nlm),
+            nsm: self.nsm.unwrap_or(base.nsm),
+            smb: self.smb.unwrap_or(base.smb),
+        }
+    }
 }
 
 /// Whether a LIF answers.
@@ -70,12 +102,13 @@ impl Cluster {
     /// A bad or taken name or address, a port that can't be had.
     pub async fn create_lif(self: &Arc<Self>, vserver: &str, spec: LifSpec) -> Result<LifView> {
         check_name("LIF", &spec.name)?;
-        let ports = spec.ports.unwrap_or(LifPorts {
+        let ports = spec.ports.unwrap_or_default().over(LifPorts {
             nfs: self.config.nfs.port,
             mount: self.config.nfs.mount_port,
             portmap: self.config.nfs.portmap_port,
             nlm: self.config.nfs.nlm_port,
             nsm: self.config.nfs.nsm_port,
+            smb: self.config.smb.port,
         });
         let record = LifRecord {
             vserver: vserver.to_owned(),
@@ -112,17 +145,26 @@ impl Cluster {
         if let (Some(served), Some(up)) = (&served, up) {
             served.lifs.lock().insert(record.name.clone(), up);
             served.set_fault(format!("lif {}", record.name), None);
+            self.smb_ports(served).await?;
         }
         Ok(view(&record, served.as_deref()))
     }
 
-    /// Refuses a LIF whose address and ports another one has.
+    /// Refuses a LIF whose address and ports another one has. SMB's are not compared: it may never come to listen there.
     pub(crate) fn check_lif(&self, new: &LifRecord) -> Result<()> {
         let used = |ports: LifPorts| [ports.nfs, ports.mount, ports.portmap];
         if new.ports.nfs == 0 || new.ports.mount == 0 {
             return Err(ClusterError::Invalid(
                 "a LIF needs an NFS port and a MOUNT port; only portmap may be 0".into(),
             ));
+        }
+        if new.ports.smb != 0
+            && (new.ports.tcp().contains(&new.ports.smb) || new.ports.udp().contains(&new.ports.smb))
+        {
+            return Err(ClusterError::Invalid(format!(
+                "port {} can't be that of SMB and another one's; choose one with --smb-port, or 0 for none",
+                new.ports.smb
+            )));
         }
         for other in self.store.list::<LifRecord>("")? {
             let shared =
@@ -179,7 +221,7 @@ impl Cluster {
             new.address = address(text)?;
         }
         new.interface = patch.interface.or(new.interface);
-        new.ports = patch.ports.unwrap_or(new.ports);
+        new.ports = patch.ports.unwrap_or_default().over(new.ports);
         self.check_lif(&new)?;
         self.lif_down(vserver, name).await;
         match self.put_up(new).await {
@@ -213,6 +255,7 @@ impl Cluster {
         self.lif_down(vserver, name).await;
         if let Some(served) = self.served(vserver) {
             served.set_fault(format!("lif {name}"), None);
+            served.set_fault(fault_key(name), None);
         }
         let this = Arc::clone(self);
         blocking(move || {
@@ -245,6 +288,10 @@ fn view(record: &LifRecord, served: Option<&Served>) -> LifView {
         home: record.home.clone(),
         ports: record.ports,
         state: if up { LifState::Up } else { LifState::Down },
-        fault: served.and_then(|served| served.faults().remove(&format!("lif {}", record.name))),
+        fault: served.and_then(|served| {
+            let mut faults = served.faults();
+            let of_lif = faults.remove(&format!("lif {}", record.name));
+            of_lif.or_else(|| faults.remove(&fault_key(&record.name)).map(|fault| format!("no SMB: {fault}")))
+        }),
     }
 }

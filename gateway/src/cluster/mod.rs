@@ -3,6 +3,7 @@
 //! Every change goes through one of its methods: checked, made durable in the store, then made real. It knows no
 //! HTTP and no protocol; the composition root hands it what serves a listener.
 
+mod accounts;
 mod checkpoint;
 mod clones;
 mod error;
@@ -16,15 +17,19 @@ mod quotas;
 mod restore;
 mod schedule;
 mod scrub;
+mod sealing;
 mod served;
+mod shares;
+mod smb_ports;
 mod snapshots;
 mod volumes;
 mod vservers;
 
+pub use accounts::{GroupPatch, GroupView, NewGroup, NewUser, Password, UserPatch, UserView};
 pub use checkpoint::run_checkpoints;
 pub use clones::{CloneView, NewClone};
 pub use error::{ClusterError, Result};
-pub use lifs::{LifPatch, LifSpec, LifState, LifView};
+pub use lifs::{LifPatch, LifSpec, LifState, LifView, PortsSpec};
 pub(crate) use locks::put_arrived;
 pub use locks::{BrokenLocks, LockKind, LockView};
 pub use policies::{ExportCheck, RuleEdit};
@@ -34,12 +39,14 @@ pub use quotas::{
 pub use schedule::{NewSchedule, RuleView, ScheduleView};
 pub use scrub::ScrubView;
 pub use served::Served;
+pub use shares::SharePatch;
 pub use snapshots::{ChangeView, Restore, SnapshotDiff, SnapshotView};
 pub use volumes::{NewVolume, VolumePatch, VolumeView};
 pub use vservers::VserverView;
 
 use crate::config::{Config, NAME_RULE, is_name};
 use crate::lif::Endpoint;
+use crate::secrets::Secrets;
 use crate::store::{LifPorts, Store, VserverRecord};
 use crate::vserver::Vserver;
 use fsstore::{Memory, MemoryUse, Replica, Time};
@@ -71,6 +78,8 @@ pub struct Cluster {
     pub identity: Identity,
     /// Shared by all volumes that run here.
     pub(crate) memory: Memory,
+    /// Encrypts what users must keep secret.
+    secrets: Secrets,
     serve: ServeVserver,
     /// What runs here, by name.
     served: Mutex<BTreeMap<String, Arc<Served>>>,
@@ -123,6 +132,7 @@ impl Cluster {
     pub fn new(config: Config, store: Store, identity: Identity, serve: ServeVserver) -> Arc<Self> {
         let memory = crate::memory::of_node(&config.volumes);
         Arc::new(Cluster {
+            secrets: Secrets::in_dir(&config.data_dir),
             config,
             memory,
             store,

@@ -183,7 +183,7 @@ impl Cluster {
     }
 
     /// Changes the record of a vserver and puts what is in force in step with it.
-    async fn change_vserver(
+    pub(super) async fn change_vserver(
         self: &Arc<Self>,
         vserver: &str,
         change: impl Fn(&mut VserverRecord) -> Result<()> + Send + 'static,
@@ -202,9 +202,11 @@ impl Cluster {
         })
         .await?;
         if let Some(served) = self.served(vserver) {
+            self.apply_smb(&served, &record);
             self.apply_exports(&served, record.export_policies);
             served.set_operator_limits(&record.qos);
             served.vserver.groups.enable(record.extended_groups);
+            self.smb_ports(&served).await?;
         }
         Ok(())
     }

@@ -158,7 +158,8 @@ impl Cluster {
 
     fn mount_blocking(&self, name: &str) -> Result<Served> {
         let (record, locks) = self.mark_mounted(name)?;
-        let vserver = Vserver::new(&record.name, record.uuid, record.handle_key, record.write_verifier);
+        let vserver =
+            Vserver::new(&record.name, record.uuid, record.handle_key.clone(), record.write_verifier);
         let served = Served::new(vserver);
         let mut mounts = Vec::new();
         for (volume, opened) in self.open_volumes(self.store.list::<VolumeRecord>(&format!("{name}/"))?) {
@@ -171,6 +172,7 @@ impl Cluster {
             }
         }
         served.vserver.set_namespace(Namespace::build(mounts, now())?);
+        self.apply_smb(&served, &record);
         self.apply_exports(&served, record.export_policies);
         served.set_operator_limits(&record.qos);
         served.vserver.groups.enable(record.extended_groups);
@@ -235,13 +237,14 @@ impl Cluster {
             }
         });
         futures_util::future::join_all(ups).await;
-        Ok(())
+        self.smb_ports(served).await
     }
 
     /// Tries again to bring up LIFs that could not be.
     pub(super) async fn retry_lifs(self: &Arc<Self>) {
         for served in self.all_served() {
-            if !served.faults().keys().any(|what| what.starts_with("lif ")) {
+            let of_lif = |what: &String| what.starts_with("lif ") || what.starts_with("smb port ");
+            if !served.faults().keys().any(of_lif) {
                 continue;
             }
             let name = served.vserver.name.clone();

@@ -4,9 +4,10 @@ use super::served::random_verifier;
 use super::{Cluster, ClusterError, Result, blocking, check_name};
 use crate::handle::HandleKey;
 use crate::store::{
-    AppliedRecord, LifRecord, Ownership, OwnershipState, QosRecord, StoreError, VolumeRecord, VserverRecord,
+    AppliedRecord, LifRecord, Ownership, OwnershipState, QosRecord, SmbRecord, StoreError, VolumeRecord,
+    VserverRecord,
 };
-use crate::vserver::{ExportRule, POLICY_DEFAULT, Squash, parse_client};
+use crate::vserver::{Encryption, ExportRule, POLICY_DEFAULT, Squash, parse_client};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ pub struct VserverView {
     pub lifs: usize,
     /// Calls run with the groups of the node's user database, and not with the up to 16 that they name.
     pub extended_groups: bool,
+    /// SMB clients that do not sign are refused.
+    pub smb_signing_required: bool,
+    /// The least encryption of every SMB share.
+    pub smb_encryption: Encryption,
     /// Volumes and LIFs that do not run, and why.
     pub faults: BTreeMap<String, String>,
 }
@@ -63,6 +68,7 @@ impl Cluster {
             qos: QosRecord::default(),
             nsm_state: 0,
             extended_groups: false,
+            smb: SmbRecord::default(),
         };
         let this = Arc::clone(self);
         blocking(move || {
@@ -111,6 +117,8 @@ impl Cluster {
             epoch: record.ownership.epoch,
             peer,
             extended_groups: record.extended_groups,
+            smb_signing_required: record.smb.settings.signing_required,
+            smb_encryption: record.smb.settings.encryption,
             volumes: self.store.list::<VolumeRecord>(&prefix)?.len(),
             lifs: self.store.list::<LifRecord>(&prefix)?.len(),
             faults,

@@ -65,7 +65,7 @@ pub enum LifError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need privileges: choose others with --nfs-port, --mount-port and --portmap-port)"
+            " (ports below 1024 need privileges: choose others with --nfs-port, --mount-port, --portmap-port and --smb-port)"
         }
         io::ErrorKind::AddrNotAvailable => {
             " (this host does not have the address: name an --interface to put it on)"
@@ -80,7 +80,24 @@ pub struct LifUp {
     cancel: CancellationToken,
     /// What serves the endpoints, and what announces the address.
     servers: Vec<JoinHandle<()>>,
+    /// What serves SMB, which comes and goes while the LIF is up.
+    smb: Option<SmbServer>,
     added: Option<address::Added>,
+}
+
+/// What serves the SMB port of a LIF.
+#[derive(Debug)]
+pub struct SmbServer {
+    cancel: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl SmbServer {
+    /// Closes the port and its connections. Returns when that is done.
+    pub async fn end(self) {
+        self.cancel.cancel();
+        wait_for(vec![self.server]).await;
+    }
 }
 
 impl Drop for LifUp {
@@ -105,7 +122,7 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
         }
         _ => None,
     };
-    let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), added };
+    let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), smb: None, added };
     for port in lif.ports.tcp() {
         let address = SocketAddr::new(ip, port);
         match bind(address).await {
@@ -135,20 +152,52 @@ impl LifUp {
     /// that does not end in time is dropped.
     pub async fn down(mut self) {
         self.cancel.cancel();
-        let deadline = tokio::time::Instant::now() + DOWN_PATIENCE;
-        for server in std::mem::take(&mut self.servers) {
-            let abort = server.abort_handle();
-            if tokio::time::timeout_at(deadline, server).await.is_err() {
-                tracing::warn!("a server did not end in time when its LIF went down");
-                abort.abort();
-            }
-        }
+        let mut servers = std::mem::take(&mut self.servers);
+        servers.extend(self.take_smb().map(|smb| smb.server));
+        wait_for(servers).await;
         if let Some(added) = self.added.take()
             && let Err(error) = address::remove(&added).await
         {
             tracing::warn!(%error, "cannot take an address off its interface");
         }
     }
+
+    /// Whether the SMB port is served.
+    pub fn serves_smb(&self) -> bool {
+        self.smb.is_some()
+    }
+
+    /// Serves the SMB port, from here on and until it is taken out again or the LIF goes down.
+    pub fn serve_smb(&mut self, listener: TcpListener, serve: &Serve) {
+        let cancel = self.cancel.child_token();
+        let server = tokio::spawn(serve(Endpoint::Tcp(listener), cancel.clone()));
+        self.smb = Some(SmbServer { cancel, server });
+    }
+
+    /// Takes out what serves the SMB port, to be ended.
+    pub fn take_smb(&mut self) -> Option<SmbServer> {
+        self.smb.take()
+    }
+}
+
+/// Waits until servers that were cancelled have ended; who does not in time is dropped.
+async fn wait_for(servers: Vec<JoinHandle<()>>) {
+    let deadline = tokio::time::Instant::now() + DOWN_PATIENCE;
+    for server in servers {
+        let abort = server.abort_handle();
+        if tokio::time::timeout_at(deadline, server).await.is_err() {
+            tracing::warn!("a server did not end in time when its LIF went down");
+            abort.abort();
+        }
+    }
+}
+
+/// Listens on a port of an address that is up.
+///
+/// # Errors
+/// [`LifError::Bind`]
+pub fn listen(address: SocketAddr) -> Result<TcpListener, LifError> {
+    try_bind(address).map_err(|error| LifError::Bind { address, error })
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -4,8 +4,8 @@ use super::payload::{Crs, OpenState};
 use super::{Host, host_error};
 use crate::cluster::{Cluster, ClusterError, Result, blocking, put_arrived};
 use crate::store::{
-    AppliedRecord, Guarantee, LifRecord, Ownership, OwnershipState, Record, StoreError, Transaction,
-    VolumeRecord, VserverRecord,
+    AppliedRecord, Guarantee, LifRecord, Ownership, OwnershipState, Record, SmbRecord, StoreError,
+    Transaction, VolumeRecord, VserverRecord,
 };
 use fsstore::{FileDisk, Replica, SnapshotMaker, VolumeSpec};
 use migrate::ports::Placeholder;
@@ -53,7 +53,8 @@ impl Cluster {
             },
         };
         let node = self.config.cluster.node.as_str();
-        self.store.update(|tx| write_configuration(tx, &crs, ownership.clone(), None, node))?;
+        let smb = self.seal_smb(crs.uuid, &crs.smb)?;
+        self.store.update(|tx| write_configuration(tx, &crs, &smb, ownership.clone(), None, node))?;
         for info in &placeholder.volumes {
             let spec = VolumeSpec { uuid: info.uuid, size_bytes: info.size_bytes };
             let volumes = crs.volumes();
@@ -144,10 +145,11 @@ impl Cluster {
             let applied: AppliedRecord = tx.get(vserver)?.ok_or_else(|| {
                 ClusterError::Conflict("the source's configuration and state have not arrived".to_owned())
             })?;
-            let crs = Crs::decode(&applied.config).map_err(ClusterError::Invalid)?;
+            let crs = Crs::decode(&self.open_arrival(&applied)?).map_err(ClusterError::Invalid)?;
+            let smb = self.seal_smb(crs.uuid, &crs.smb)?;
             let open_state = OpenState::decode(&applied.open_state).map_err(ClusterError::Invalid)?;
             let ownership = Ownership { epoch: epoch.0, state: OwnershipState::Serving };
-            write_configuration(tx, &crs, ownership, Some(&open_state), node)?;
+            write_configuration(tx, &crs, &smb, ownership, Some(&open_state), node)?;
             put_arrived(tx, vserver, open_state.locks, &open_state.watched)?;
             Ok(())
         })
@@ -197,6 +199,7 @@ fn check_taken(record: &VserverRecord, placeholder: &Placeholder) -> Result<()> 
 fn write_configuration(
     tx: &mut Transaction<'_>,
     crs: &Crs,
+    smb: &SmbRecord,
     ownership: Ownership,
     open_state: Option<&OpenState>,
     node: &str,
@@ -221,6 +224,7 @@ fn write_configuration(
         qos: crs.qos,
         nsm_state: open_state.map(|state| state.nsm_state).unwrap_or_default(),
         extended_groups: crs.extended_groups,
+        smb: smb.clone(),
     })
 }
 
@@ -242,23 +246,21 @@ impl DestinationHost for Host {
 
     fn apply<'a>(&'a self, vserver: &'a str, config: &'a [u8], open_state: &'a [u8]) -> PortFuture<'a, ()> {
         let cluster = Arc::clone(&self.cluster);
-        let applied = AppliedRecord {
-            vserver: vserver.to_owned(),
-            config: config.to_vec(),
-            open_state: open_state.to_vec(),
-        };
+        let (vserver, config, open_state) = (vserver.to_owned(), config.to_vec(), open_state.to_vec());
         Box::pin(async move {
             blocking(move || {
                 // Refused now, while the source can still fall back, rather than after the edge.
-                let crs = Crs::decode(&applied.config).map_err(ClusterError::Invalid)?;
-                let state = OpenState::decode(&applied.open_state).map_err(ClusterError::Invalid)?;
+                let crs = Crs::decode(&config).map_err(ClusterError::Invalid)?;
+                let state = OpenState::decode(&open_state).map_err(ClusterError::Invalid)?;
                 let cache = crate::rpc::drc::ReplyCache::default();
                 cache.import(&state.reply_cache).map_err(|error| ClusterError::Invalid(error.to_string()))?;
                 let locks = crate::openstate::LockTable::default();
                 locks.import(&state.locks).map_err(|error| ClusterError::Invalid(error.to_string()))?;
-                if crs.name != applied.vserver {
+                if crs.name != vserver {
                     return Err(ClusterError::Invalid("the configuration is of another vserver".to_owned()));
                 }
+                let config = cluster.seal_arrival(&vserver, &config)?;
+                let applied = AppliedRecord { vserver, config, open_state };
                 Ok(cluster.store.update(|tx| tx.put(&applied))?)
             })
             .await

@@ -5,9 +5,9 @@
 use crate::handle::HandleKey;
 use crate::openstate::WatchedClient;
 use crate::store::{
-    Guarantee, LifPorts, LifRecord, QosRecord, SnapshotSettings, VolumeRecord, VserverRecord,
+    Guarantee, LifPorts, LifRecord, QosRecord, SmbRecord, SnapshotSettings, VolumeRecord, VserverRecord,
 };
-use crate::vserver::ExportRule;
+use crate::vserver::{ExportRule, NtHash};
 use crate::xdr::{Decoder, Encoder, XdrError};
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -40,6 +40,9 @@ pub struct Crs {
     /// Calls run with the groups of the user database of where the vserver is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extended_groups: bool,
+    /// SMB users, groups and shares. Secret: the users' hashes are open, as the destination has another key.
+    #[serde(default, skip_serializing_if = "SmbRecord::is_default")]
+    pub smb: SmbRecord<NtHash>,
     volumes: Vec<CrsVolume>,
     lifs: Vec<CrsLif>,
 }
@@ -74,8 +77,13 @@ struct CrsLif {
 }
 
 impl Crs {
-    /// The configuration of a vserver with these volumes and LIFs.
-    pub fn new(vserver: &VserverRecord, volumes: Vec<VolumeRecord>, lifs: Vec<LifRecord>) -> Self {
+    /// The configuration of a vserver with these volumes and LIFs; `smb` is that of its record, with open secrets.
+    pub fn new(
+        vserver: &VserverRecord,
+        smb: SmbRecord<NtHash>,
+        volumes: Vec<VolumeRecord>,
+        lifs: Vec<LifRecord>,
+    ) -> Self {
         let volume = |v: VolumeRecord| CrsVolume {
             name: v.name,
             uuid: v.uuid,
@@ -99,6 +107,7 @@ impl Crs {
             export_policies: vserver.export_policies.clone(),
             qos: vserver.qos,
             extended_groups: vserver.extended_groups,
+            smb,
             volumes: volumes.into_iter().map(volume).collect(),
             lifs: lifs.into_iter().map(lif).collect(),
         }
@@ -129,6 +138,7 @@ impl Crs {
         if let Some(bad) = names.chain([&crs.name]).find(|name| !crate::config::is_name(name)) {
             return Err(format!("{bad:?} in the vserver's configuration is no name"));
         }
+        crs.smb.check()?;
         Ok(crs)
     }
 
@@ -253,6 +263,7 @@ mod tests {
             },
             nsm_state: 3,
             extended_groups: true,
+            smb: SmbRecord::default(),
         }
     }
 
@@ -275,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_configuration_reads_back_and_keeps_its_secret_to_itself() {
-        let crs = Crs::new(&vserver(), vec![volume("a"), volume("b")], Vec::new());
+        let crs = Crs::new(&vserver(), SmbRecord::default(), vec![volume("a"), volume("b")], Vec::new());
         let back = Crs::decode(&crs.encode()).unwrap();
         assert_eq!(back, crs);
         assert_eq!(back.volumes().len(), 2);
@@ -285,10 +296,12 @@ mod tests {
 
     #[test]
     fn malformed_configurations_are_refused() {
-        let crs = Crs::new(&vserver(), vec![volume("../x")], Vec::new());
+        let crs = Crs::new(&vserver(), SmbRecord::default(), vec![volume("../x")], Vec::new());
         assert!(Crs::decode(&crs.encode()).unwrap_err().contains("../x"));
         assert!(Crs::decode(b"{}").is_err());
-        let text = String::from_utf8(Crs::new(&vserver(), Vec::new(), Vec::new()).encode()).unwrap();
+        let text =
+            String::from_utf8(Crs::new(&vserver(), SmbRecord::default(), Vec::new(), Vec::new()).encode())
+                .unwrap();
         assert!(
             Crs::decode(text.replace("\"version\":1", "\"version\":2").as_bytes())
                 .unwrap_err()

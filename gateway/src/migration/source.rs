@@ -127,7 +127,8 @@ impl Host {
         let store: &Store = &self.cluster.store;
         let prefix = format!("{vserver}/");
         let record = self.cluster.record(vserver)?;
-        Ok(Crs::new(&record, store.list::<VolumeRecord>(&prefix)?, store.list::<LifRecord>(&prefix)?))
+        let smb = self.cluster.open_smb(&record)?;
+        Ok(Crs::new(&record, smb, store.list::<VolumeRecord>(&prefix)?, store.list::<LifRecord>(&prefix)?))
     }
 
     /// The window of the migration that the vserver is marked with.

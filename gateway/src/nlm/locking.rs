@@ -11,6 +11,9 @@ use crate::vserver::{Caller, Unreachable};
 use fsstore::FileKind;
 use std::net::{IpAddr, Ipv6Addr};
 
+/// `fsh4_mode` and `fsh4_access` know reading and writing (RFC 1813 §6.2).
+const SHARE_BITS: u32 = 3;
+
 /// A call to the lock manager.
 pub(super) struct Asked {
     /// Who calls.
@@ -181,8 +184,8 @@ async fn try_share(asked: &Asked, args: Nlm4ShareArgs) -> Result<Nlm4Stat, Nlm4S
     let request = ShareRequest {
         file,
         owner: share_owner(client, &share.oh),
-        access: Access::from_bits(share.access),
-        deny: Access::from_bits(share.mode),
+        access: Access::from_bits(share.access & SHARE_BITS),
+        deny: Access::from_bits(share.mode & SHARE_BITS),
         incarnation: 0,
         now_s: asked.now_s(),
     };

@@ -44,35 +44,43 @@ pub enum HandoffError {
 }
 
 impl LockTable {
-    /// Everything, for the vserver's next home. Freeze the vserver first.
+    /// Everything that outlives its client's connection, for the vserver's next home. Freeze the vserver first.
     pub fn export(&self) -> Vec<u8> {
         let table = self.table.lock();
+        let stays = |owner: &Owner| owner.client.protocol.outlives_connections();
+        let files = || table.files.iter();
+        let locks: Vec<_> = files()
+            .flat_map(|(file, state)| state.locks.all().iter().map(move |held| (*file, held)))
+            .filter(|(_, held)| stays(&held.owner))
+            .collect();
+        let shares: Vec<_> = files()
+            .flat_map(|(file, state)| state.shares.held.iter().map(move |share| (*file, share)))
+            .filter(|(_, share)| stays(&share.owner))
+            .collect();
+        let waiting: Vec<_> = table.waiting.values().filter(|waiting| stays(&waiting.lock.owner)).collect();
+        let grants: Vec<_> = table.grants.values().filter(|grant| stays(&grant.lock.owner)).collect();
         let mut places = Places::default();
-        let mut body = Encoder::with_capacity(64 * (table.held + table.shares + table.waiting.len()) + 64);
-        body.u32(count(table.held));
-        for (file, state) in &table.files {
-            for held in state.locks.all() {
-                put_lock(&mut body, *file, held, &mut places);
-            }
+        let mut body = Encoder::with_capacity(64 * (locks.len() + shares.len() + waiting.len()) + 64);
+        body.u32(count(locks.len()));
+        for (file, held) in locks {
+            put_lock(&mut body, file, held, &mut places);
         }
-        body.u32(count(table.shares));
-        for (file, state) in &table.files {
-            for share in &state.shares.held {
-                put_file(&mut body, *file);
-                body.u32(places.owner(&share.owner));
-                body.u32(share.access.bits());
-                body.u32(share.deny.bits());
-                body.u32(share.incarnation);
-                body.u64(share.since_s);
-            }
+        body.u32(count(shares.len()));
+        for (file, share) in shares {
+            put_file(&mut body, file);
+            body.u32(places.owner(&share.owner));
+            body.u32(share.access.bits());
+            body.u32(share.deny.bits());
+            body.u32(share.incarnation);
+            body.u64(share.since_s);
         }
-        body.u32(count(table.waiting.len()));
-        for waiting in table.waiting.values() {
+        body.u32(count(waiting.len()));
+        for waiting in waiting {
             put_lock(&mut body, waiting.file, &waiting.lock, &mut places);
             body.opaque(&waiting.return_path);
         }
-        body.u32(count(table.grants.len()));
-        for grant in table.grants.values() {
+        body.u32(count(grants.len()));
+        for grant in grants {
             put_lock(&mut body, grant.file, &grant.lock, &mut places);
             body.opaque(&grant.return_path);
         }

@@ -115,6 +115,15 @@ pub struct ShareRequest {
     pub now_s: u64,
 }
 
+/// What became of a share reservation that was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unshared {
+    /// There was one.
+    pub had: bool,
+    /// It was the last one, and the file is to go with it.
+    pub delete: bool,
+}
+
 /// A lock that was waited for and is held now; its owner is to be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
@@ -184,6 +193,12 @@ impl LockTable {
         self.table.lock().test(file, owner, range, exclusive)
     }
 
+    /// Whether the owner holds anything in `range`.
+    pub fn holds(&self, file: FileKey, owner: &Owner, range: ByteRange) -> bool {
+        let table = self.table.lock();
+        table.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some())
+    }
+
     /// Gives up what the owner holds in `range`, and requests for just this range that wait.
     ///
     /// # Errors
@@ -206,9 +221,37 @@ impl LockTable {
         self.change(|table| table.share(request, &self.limits))
     }
 
-    /// Gives up a share reservation; says whether there was one.
-    pub fn unshare(&self, file: FileKey, owner: &Owner) -> bool {
+    /// Gives up a share reservation.
+    pub fn unshare(&self, file: FileKey, owner: &Owner) -> Unshared {
         self.change(|table| table.unshare(file, owner))
+    }
+
+    /// Says whether the file is to go when nobody has a reservation of it any more. Where nobody has one, it says nothing.
+    pub fn set_delete_pending(&self, file: FileKey, pending: bool) {
+        self.change(|table| {
+            if let Some(state) = table.files.get_mut(&file).filter(|state| !state.shares.held.is_empty()) {
+                state.delete_pending = pending;
+            }
+        });
+    }
+
+    /// What [`LockTable::set_delete_pending`] said of it.
+    pub fn is_delete_pending(&self, file: FileKey) -> bool {
+        self.table.lock().files.get(&file).is_some_and(|state| state.delete_pending)
+    }
+
+    /// How many reservations of the file there are.
+    pub fn shares_of(&self, file: FileKey) -> usize {
+        self.table.lock().files.get(&file).map_or(0, |state| state.shares.held.len())
+    }
+
+    /// Gives up all that one owner has of a file.
+    pub fn close(&self, file: FileKey, owner: &Owner) -> Unshared {
+        self.change(|table| {
+            // All of a range is given up, so that nothing becomes two.
+            let _ = table.unlock(file, owner, ByteRange { first: 0, last: u64::MAX }, &self.limits);
+            table.unshare(file, owner)
+        })
     }
 
     /// Gives up all that the clients have that `whose` names, but for what belongs to their life `keep`. Says how many

@@ -11,17 +11,28 @@ use std::sync::Arc;
 pub enum Protocol {
     /// NLM version 4, beside NFSv3.
     Nlm = 1,
+    /// SMB 2 and 3.
+    Smb2 = 2,
 }
 
 impl Protocol {
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        (number == Protocol::Nlm as u32).then_some(Protocol::Nlm)
+        [Protocol::Nlm, Protocol::Smb2].into_iter().find(|protocol| *protocol as u32 == number)
+    }
+
+    /// Whether what its clients hold outlives their connection, so that it moves with the vserver.
+    pub fn outlives_connections(self) -> bool {
+        match self {
+            Protocol::Nlm => true,
+            Protocol::Smb2 => false,
+        }
     }
 
     /// The word that the API shows.
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Nlm => "nlm",
+            Protocol::Smb2 => "smb2",
         }
     }
 }

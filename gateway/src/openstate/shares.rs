@@ -3,24 +3,26 @@
 use super::owner::Owner;
 use std::sync::Arc;
 
-/// Reading and writing: what an opener does, or what it denies to others.
+/// Reading, writing and deleting: what an opener does, or what it denies to others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Access {
     /// Read.
     pub read: bool,
     /// Write.
     pub write: bool,
+    /// Delete or rename.
+    pub delete: bool,
 }
 
 impl Access {
-    /// From the two low bits: 1 read, 2 write.
+    /// From the three low bits: 1 read, 2 write, 4 delete.
     pub fn from_bits(bits: u32) -> Self {
-        Access { read: bits & 1 != 0, write: bits & 2 != 0 }
+        Access { read: bits & 1 != 0, write: bits & 2 != 0, delete: bits & 4 != 0 }
     }
 
-    /// As two bits: 1 read, 2 write.
+    /// As three bits: 1 read, 2 write, 4 delete.
     pub fn bits(self) -> u32 {
-        u32::from(self.read) | u32::from(self.write) << 1
+        u32::from(self.read) | u32::from(self.write) << 1 | u32::from(self.delete) << 2
     }
 
     fn meets(self, other: Access) -> bool {

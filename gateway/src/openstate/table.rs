@@ -4,7 +4,7 @@
 use super::locks::{Held, Locks};
 use super::owner::{ByteRange, Client, FileKey, Owner};
 use super::shares::{Access, Share, Shares};
-use super::{Full, Grant, Limits, LockOutcome, LockRequest, ShareRequest};
+use super::{Full, Grant, Limits, LockOutcome, LockRequest, ShareRequest, Unshared};
 use crate::handle::VolumeId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ const OWNERS_SPARE: usize = 64;
 pub(super) struct FileState {
     pub(super) locks: Locks,
     pub(super) shares: Shares,
+    /// The file goes when the last of `shares` does.
+    pub(super) delete_pending: bool,
     pub(super) waiting: Vec<u64>,
 }
 
@@ -265,14 +267,20 @@ impl Table {
         self.change_shares(file, &client, |shares| shares.set(share));
     }
 
-    pub(super) fn unshare(&mut self, file: FileKey, owner: &Owner) -> bool {
+    pub(super) fn unshare(&mut self, file: FileKey, owner: &Owner) -> Unshared {
         if !self.files.contains_key(&file) {
-            return false;
+            return Unshared::default();
         }
         let mut had = false;
         self.change_shares(file, &owner.client, |shares| had = shares.clear(owner));
+        let protocol = owner.client.protocol;
+        let mut delete = false;
+        if let Some(state) = self.files.get_mut(&file) {
+            let open = state.shares.held.iter().any(|share| share.owner.client.protocol == protocol);
+            delete = had && !open && std::mem::take(&mut state.delete_pending);
+        }
         self.tidy(file);
-        had
+        Unshared { had, delete }
     }
 
     /// Gives up what the clients that `whose` names have, but for what is of the life `keep` of theirs. Says how many

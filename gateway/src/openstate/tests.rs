@@ -227,8 +227,61 @@ fn share_reservations_deny_what_they_say() {
     assert!(!share(2, 1, 1), "0 and 1 read");
     assert!(share(0, 3, 0), "one's own is replaced");
     assert!(share(2, 2, 0));
-    assert!(table.unshare(file(1), &owner(0)) && !table.unshare(file(1), &owner(0)));
+    assert!(table.unshare(file(1), &owner(0)).had && !table.unshare(file(1), &owner(0)).had);
     assert!(!share(3, 1, 2));
+}
+
+#[test]
+fn a_file_that_is_to_go_goes_with_the_last_of_those_who_have_it_open() {
+    let table = LockTable::default();
+    let smb = |who: u8| {
+        let client = Client { protocol: Protocol::Smb2, ..(*owner(who).client).clone() };
+        Owner { client: Arc::new(client), id: Box::from([who]) }
+    };
+    let open = |owner: Owner| {
+        let (access, deny) = (Access { read: true, ..Access::default() }, Access::default());
+        table.share(ShareRequest { file: file(1), owner, access, deny, incarnation: 0, now_s: 0 }).unwrap()
+    };
+    table.set_delete_pending(file(1), true);
+    assert!(!table.is_delete_pending(file(1)), "nobody has it open");
+    assert!(open(smb(0)).is_none() && open(smb(1)).is_none() && open(owner(2)).is_none());
+    table.set_delete_pending(file(1), true);
+    assert!(table.is_delete_pending(file(1)));
+    assert_eq!(table.close(file(1), &smb(0)), Unshared { had: true, delete: false });
+    assert_eq!(
+        table.close(file(1), &smb(1)),
+        Unshared { had: true, delete: true },
+        "an NLM share keeps no file"
+    );
+    assert!(!table.is_delete_pending(file(1)));
+    assert_eq!(table.close(file(1), &smb(1)), Unshared::default());
+}
+
+#[test]
+fn what_ends_with_its_connection_does_not_move() {
+    let table = LockTable::default();
+    let client = Arc::new(Client { protocol: Protocol::Smb2, ..(*owner(0).client).clone() });
+    let smb = Owner { client, id: Box::from([0]) };
+    let access = Access::from_bits(7);
+    for owner in [smb, owner(1)] {
+        let asked = ShareRequest {
+            file: file(1),
+            owner: owner.clone(),
+            access,
+            deny: Access::default(),
+            incarnation: 0,
+            now_s: 0,
+        };
+        assert_eq!(table.share(asked), Ok(None));
+        assert_eq!(
+            table.lock(LockRequest { owner, ..request(0, ByteRange::new(0, 5), false, false) }),
+            Ok(LockOutcome::Granted)
+        );
+    }
+    let moved = LockTable::default();
+    moved.import(&table.export()).unwrap();
+    assert_eq!((table.counts().locks, table.counts().shares), (2, 2));
+    assert_eq!((moved.counts().locks, moved.counts().shares, moved.counts().clients), (1, 1, 1));
 }
 
 #[test]

@@ -4,9 +4,7 @@
 pub mod auth;
 pub mod call;
 pub mod drc;
-pub mod limits;
 pub mod outgoing;
-mod outlet;
 pub mod record;
 pub mod server;
 pub mod udp;

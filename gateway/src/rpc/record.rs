@@ -3,39 +3,30 @@
 //! A record is gathered in a buffer that grows with what has arrived, never with what was announced, and a
 //! message in one fragment (all that real clients send) is handed on without a copy. Knows no RPC header.
 
+use crate::net::inflow::{Inflow, Messages};
+use crate::net::outgoing::{MARK_LEN, Outbound, Outgoing};
 use crate::xdr::Message;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use std::io::{self, IoSlice};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Largest record taken: 1 MiB of data with room for every header.
 pub const RECORD_LEN_MAX: usize = (1 << 20) + (16 << 10);
 
 const LAST_FRAGMENT: u32 = 0x8000_0000;
-const MARK_LEN: usize = 4;
-/// `UIO_MAXIOV`: most pieces that one system call takes.
-const SLICES_MAX: usize = 1024;
-/// Space for the first bytes of a record.
-const READ_LEN: usize = 64 << 10;
-/// The buffer holds at most this many times what has arrived (or `READ_LEN`).
-const GROWTH: usize = 16;
 
 /// Takes records off a stream.
 #[derive(Debug)]
 pub struct RecordReader<R> {
-    stream: R,
-    buffer: BytesMut,
+    inflow: Inflow<R>,
     /// Fragments of the current record before its last one, without their marks.
     gathered: BytesMut,
-    /// Bytes that were taken off the stream.
-    received: u64,
 }
 
 impl<R: AsyncRead + Unpin> RecordReader<R> {
     /// Reads records from `stream`.
     pub fn new(stream: R) -> Self {
-        RecordReader { stream, buffer: BytesMut::new(), gathered: BytesMut::new(), received: 0 }
+        RecordReader { inflow: Inflow::new(stream), gathered: BytesMut::new() }
     }
 
     /// The next record; `None` where the stream ends between records. May be dropped and called again
@@ -62,34 +53,15 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         }
     }
 
-    /// Like [`RecordReader::next`], but gives up if for so long nothing comes that must come: the rest of a record that
-    /// has begun, or the first one. A stream may be silent between records.
-    ///
-    /// # Errors
-    /// Those of [`RecordReader::next`]; `TimedOut`.
-    pub async fn next_within(&mut self, stall: Duration) -> io::Result<Option<Bytes>> {
-        loop {
-            let before = self.received;
-            match tokio::time::timeout(stall, self.next()).await {
-                Ok(record) => return record,
-                Err(_) if self.received != before => {}
-                Err(_) if self.received == 0 || !self.buffer.is_empty() || !self.gathered.is_empty() => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
     /// Bytes of memory for what is not handed out yet, and bytes that came.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn held(&self) -> (usize, usize) {
-        let arrived = usize::try_from(self.received).unwrap_or(usize::MAX);
-        (self.buffer.capacity() + self.gathered.capacity(), arrived)
+        let arrived = usize::try_from(self.inflow.received).unwrap_or(usize::MAX);
+        (self.inflow.buffer.capacity() + self.gathered.capacity(), arrived)
     }
 
     fn take_fragment(&mut self) -> io::Result<Fragment> {
-        let Some(mark) = self.buffer.first_chunk::<MARK_LEN>() else {
+        let Some(mark) = self.inflow.buffer.first_chunk::<MARK_LEN>() else {
             return Ok(Fragment::Missing(MARK_LEN));
         };
         let mark = u32::from_be_bytes(*mark);
@@ -105,31 +77,34 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "empty record fragment"));
         }
         let whole = MARK_LEN + len;
-        if self.buffer.len() < whole {
-            return Ok(Fragment::Missing(whole - self.buffer.len()));
+        if self.inflow.buffer.len() < whole {
+            return Ok(Fragment::Missing(whole - self.inflow.buffer.len()));
         }
-        self.buffer.advance(MARK_LEN);
-        let data = self.buffer.split_to(len);
+        self.inflow.buffer.advance(MARK_LEN);
+        let data = self.inflow.buffer.split_to(len);
         Ok(if last { Fragment::Last(data) } else { Fragment::More(data) })
     }
 
-    /// Reads some more; `false` at the stream's end between records. Reads past the `missing` bytes only if they are
-    /// few: a large record then has its buffer for itself, and nothing of the next is to be moved.
+    /// Reads some more; `false` at the stream's end between records.
     async fn fill(&mut self, missing: usize) -> io::Result<bool> {
-        let want = missing.max(READ_LEN).min(READ_LEN.max(self.buffer.len() * GROWTH));
-        if self.buffer.capacity() - self.buffer.len() < want.min(missing.max(READ_LEN / 16)) {
-            self.buffer.reserve(want);
-        }
-        let len = self.stream.read_buf(&mut (&mut self.buffer).limit(want)).await?;
-        if len > 0 {
-            self.received += len as u64;
+        if self.inflow.fill(missing).await? {
             return Ok(true);
         }
-        if self.buffer.is_empty() && self.gathered.is_empty() {
-            Ok(false)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        if self.is_amid() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) }
+    }
+}
+
+impl<R: AsyncRead + Unpin> Messages for RecordReader<R> {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        RecordReader::next(self).await
+    }
+
+    fn received(&self) -> u64 {
+        self.inflow.received
+    }
+
+    fn is_amid(&self) -> bool {
+        !self.inflow.buffer.is_empty() || !self.gathered.is_empty()
     }
 }
 
@@ -138,67 +113,6 @@ enum Fragment {
     More(BytesMut),
     /// At least this many bytes are not here yet.
     Missing(usize),
-}
-
-/// Messages, each as a record of one fragment, and how much of them is sent.
-#[derive(Debug)]
-pub struct Outgoing {
-    messages: Vec<Message>,
-    marks: Vec<[u8; MARK_LEN]>,
-    /// Bytes, and of how many.
-    sent: usize,
-    len: usize,
-}
-
-impl Outgoing {
-    /// Nothing of `messages` is sent.
-    pub fn new(messages: Vec<Message>) -> Self {
-        let marks: Vec<_> = messages.iter().map(mark_of).collect();
-        let len = messages.iter().map(|message| MARK_LEN + message.len()).sum();
-        Outgoing { messages, marks, sent: 0, len }
-    }
-
-    /// Whether all is sent.
-    pub fn is_sent(&self) -> bool {
-        self.sent >= self.len
-    }
-
-    /// Sends by `write`, in as few calls as it allows and without copying anything, until all is sent or it would block.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn try_send(&mut self, write: impl Fn(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
-        while !self.is_sent() {
-            match write(&self.slices()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// What comes next, as much as the kernel takes at a time.
-    fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity((self.messages.len() * 4).min(SLICES_MAX));
-        let mut skip = self.sent;
-        let mut take = |part| {
-            let part: &[u8] = part;
-            if skip >= part.len() {
-                skip -= part.len();
-            } else if slices.len() < SLICES_MAX {
-                slices.push(IoSlice::new(&part[skip..]));
-                skip = 0;
-            }
-        };
-        for (mark, message) in self.marks.iter().zip(&self.messages) {
-            take(mark);
-            message.each_slice(&mut take);
-        }
-        slices
-    }
 }
 
 /// Writes `messages`, each as a record of one fragment, in as few system calls as the stream allows and without
@@ -211,26 +125,32 @@ pub async fn write_records<W: AsyncWrite + Unpin>(
     messages: &mut Vec<Message>,
 ) -> io::Result<()> {
     let mut batch = Outgoing::new(std::mem::take(messages));
-    while !batch.is_sent() {
-        let written = stream.write_vectored(&batch.slices()).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        batch.sent += written;
-    }
-    Ok(())
+    batch.write_to(stream).await
 }
 
-fn mark_of(message: &Message) -> [u8; MARK_LEN] {
-    let len = u32::try_from(message.len()).expect("messages are far below 2 GiB");
-    assert!(len < LAST_FRAGMENT, "messages are far below 2 GiB");
-    (len | LAST_FRAGMENT).to_be_bytes()
+/// A record of one fragment.
+impl Outbound for Message {
+    fn mark(&self) -> [u8; MARK_LEN] {
+        let len = u32::try_from(self.len()).expect("messages are far below 2 GiB");
+        assert!(len < LAST_FRAGMENT, "messages are far below 2 GiB");
+        (len | LAST_FRAGMENT).to_be_bytes()
+    }
+
+    fn len(&self) -> usize {
+        Message::len(self)
+    }
+
+    fn each_slice<'a>(&'a self, visit: impl FnMut(&'a [u8])) {
+        Message::each_slice(self, visit);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::inflow::READ_LEN;
     use crate::xdr::Tail;
+    use tokio::io::AsyncWriteExt;
 
     async fn records(mut stream: &[u8]) -> io::Result<Vec<Bytes>> {
         let mut reader = RecordReader::new(&mut stream);
@@ -283,7 +203,7 @@ mod tests {
         client.write_all(&[0; 100]).await.unwrap();
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), reader.next()).await;
         assert!(waiting.is_err());
-        assert!(reader.buffer.capacity() <= 2 * READ_LEN, "{}", reader.buffer.capacity());
+        assert!(reader.inflow.buffer.capacity() <= 2 * READ_LEN, "{}", reader.inflow.buffer.capacity());
         client.write_all(&vec![0; RECORD_LEN_MAX - 100]).await.unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap().len(), RECORD_LEN_MAX);
     }

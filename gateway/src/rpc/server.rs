@@ -3,9 +3,11 @@
 //! that come over UDP (`udp.rs`) too.
 
 use super::call::{Call, CallError, Refusal, encode_refusal};
-use super::limits::{Clients, Limits, Seat};
-use super::outlet::Outlet;
 use super::record::RecordReader;
+use crate::net::inflow::Messages;
+use crate::net::limits::{Clients, Limits, Seat};
+use crate::net::outlet::Outlet;
+use crate::net::places::{Place, Places};
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
 use futures_util::poll;
@@ -19,14 +21,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Calls of one connection that were received and whose replies are not sent.
-const CALLS_MAX: usize = 128;
-/// KiB of one connection's calls and replies in that state.
-const CALLS_KIB_MAX: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Between two lines of log about connections that were refused.
 const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -254,14 +251,6 @@ pub(crate) async fn run<S: Service>(
     }
 }
 
-/// A call's place among those of its connection; held until its reply is sent.
-struct Place {
-    _call: OwnedSemaphorePermit,
-    _kib: OwnedSemaphorePermit,
-    _client_kib: OwnedSemaphorePermit,
-    _listener_kib: OwnedSemaphorePermit,
-}
-
 type Arrival = (Result<Call, CallError>, Bytes, Place);
 
 /// The calls of a connection, each as soon as there is a place for it.
@@ -270,32 +259,19 @@ fn intake<S: Service>(
     service: Arc<S>,
     seat: Arc<Seat>,
 ) -> impl Stream<Item = io::Result<Arrival>> {
-    let calls = Arc::new(Semaphore::new(CALLS_MAX));
-    let kib = Arc::new(Semaphore::new(CALLS_KIB_MAX as usize));
+    let stall = seat.stall();
+    let places = Places::new(seat);
     stream::try_unfold(RecordReader::new(reader), move |mut records| {
-        let (service, seat) = (Arc::clone(&service), Arc::clone(&seat));
-        let (calls, kib) = (Arc::clone(&calls), Arc::clone(&kib));
+        let (service, places) = (Arc::clone(&service), places.clone());
         async move {
-            let call_place = calls.acquire_owned().await.map_err(io::Error::other)?;
-            let Some(record) = records.next_within(seat.stall()).await? else { return Ok(None) };
+            let turn = places.turn().await?;
+            let Some(record) = records.next_within(stall).await? else { return Ok(None) };
             let record_len = record.len();
             let mut input = Decoder::new(record);
             let call = Call::decode(&mut input);
             let args = input.rest().clone();
             let reply_len = call.as_ref().map_or(0, |call| service.reply_len_max(call, &args));
-            let most = CALLS_KIB_MAX.min(seat.call_kib_max()).max(1);
-            let want = u32::try_from((record_len + reply_len) >> 10).unwrap_or(u32::MAX).min(most - 1) + 1;
-            let kib_place = kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let client_kib = Arc::clone(&seat.client_kib);
-            let client_place = client_kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let listener_kib = Arc::clone(seat.kib());
-            let listener_place = listener_kib.acquire_many_owned(want).await.map_err(io::Error::other)?;
-            let place = Place {
-                _call: call_place,
-                _kib: kib_place,
-                _client_kib: client_place,
-                _listener_kib: listener_place,
-            };
+            let place = places.place(turn, record_len + reply_len).await?;
             Ok(Some(((call, args, place), records)))
         }
     })

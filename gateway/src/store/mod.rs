@@ -5,6 +5,7 @@
 
 mod backend;
 mod records;
+mod smb;
 
 pub use backend::{Backend, BackendError, Change, RedbBackend, Table};
 pub use records::{
@@ -12,6 +13,7 @@ pub use records::{
     OwnershipState, PeerRecord, QosRecord, Record, ScheduleRecord, SnapshotDirSetting, SnapshotSettings,
     VolumeRecord, VserverRecord, WatchedRecord,
 };
+pub use smb::{Sealed, SmbRecord};
 
 use std::path::Path;
 use std::sync::Arc;

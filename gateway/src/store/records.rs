@@ -1,6 +1,6 @@
 //! The records of the configuration store. Plain data as it is stored; secrets do not show in `Debug`.
 
-use super::Table;
+use super::{Sealed, SmbRecord, Table};
 use crate::handle::HandleKey;
 use crate::schedule::Schedule;
 use crate::vserver::ExportRule;
@@ -123,6 +123,9 @@ pub struct VserverRecord {
     /// Calls run with the groups of the node's user database, and not with the up to 16 that they name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extended_groups: bool,
+    /// SMB users, groups and shares.
+    #[serde(default, skip_serializing_if = "SmbRecord::is_default")]
+    pub smb: SmbRecord,
 }
 
 impl Record for VserverRecord {
@@ -249,6 +252,9 @@ pub struct LifPorts {
     /// Status monitor; 0 or absent: the port of NFS.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nsm: u16,
+    /// SMB, as long as the vserver has a share; 0 or absent: never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub smb: u16,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -257,7 +263,7 @@ fn is_zero(port: &u16) -> bool {
 }
 
 impl LifPorts {
-    /// Where connections come in. One port may be several programs'.
+    /// Where connections come in, but for SMB's. One port may be several programs'.
     pub fn tcp(&self) -> BTreeSet<u16> {
         let all = [self.nfs, self.mount, self.portmap, self.nlm, self.nsm];
         all.into_iter().filter(|port| *port != 0).collect()
@@ -334,14 +340,13 @@ impl Record for MigrationEntry {
     }
 }
 
-/// What the cutover of a migration brought for a vserver. Secret: it holds the configuration with its keys.
+/// What the cutover of a migration brought for a vserver. The protocol state is client data: not to be shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedRecord {
     /// Name of the vserver.
     pub vserver: String,
-    /// The configuration, as the source sent it.
-    #[serde(with = "base64_text")]
-    pub config: Vec<u8>,
+    /// The configuration as the source sent it, with its secrets: sealed.
+    pub config: Sealed,
     /// The protocol state, as the source sent it.
     #[serde(with = "base64_text")]
     pub open_state: Vec<u8>,
@@ -406,16 +411,16 @@ impl Record for LocksRecord {
 }
 
 /// Bytes as base64 text.
-mod base64_text {
+pub(super) mod base64_text {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::store) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+    pub(in crate::store) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(input)?;
         STANDARD.decode(text).map_err(serde::de::Error::custom)
     }

@@ -9,10 +9,14 @@ mod export_policies;
 mod exports;
 mod gate;
 mod groups;
+mod lockout;
 mod mounts;
 mod names;
 mod namespace;
 mod qos;
+mod shares;
+mod sid;
+mod users;
 
 pub use crate::handle::VolumeId;
 pub use caller::{Caller, Target, Unreachable};
@@ -22,10 +26,19 @@ pub use exports::{
 };
 pub use gate::{Gate, GateClosed, GatePass, PARK_LIMIT_DEFAULT};
 pub use groups::Groups;
+pub use lockout::Lockout;
 pub use mounts::Mounts;
 pub use names::{Host, Names, Netgroups};
 pub use namespace::{MountedVolume, Namespace, NamespaceError, check_junction_path};
 pub use qos::{BYTES_LIMIT_MIN, Cost, Limits, OPS_LIMIT_MIN, Qos, QosCounters, WRITE_LIMIT_MIN};
+pub use shares::{
+    ACCESS_MAX, Encryption, SHARES_MAX, Share, ShareAccess, ShareGrant, Shares, SmbSettings, is_everyone,
+};
+pub use sid::Sid;
+pub use users::{
+    Account, COMMENT_LEN_MAX, GROUPS_MAX, Group, NtHash, RID_FIRST, USER_GROUPS_MAX, USERS_MAX, UnixId, User,
+    Users, check_account_name, fold_name, machine_sid,
+};
 
 use crate::handle::HandleKey;
 use crate::openstate::{Grace, LockTable, WatchedClients};
@@ -51,6 +64,8 @@ pub struct Vserver {
     pub reply_cache: ReplyCache,
     /// Groups of users, if calls are to run with those of the user database.
     pub groups: Groups,
+    /// Failed logins of SMB users.
+    pub lockout: Lockout,
     /// What clients say that they have mounted.
     pub mounts: Mounts,
     /// Locks and share reservations of all protocols; move with the vserver.
@@ -65,10 +80,12 @@ pub struct Vserver {
     write_verifier: [u8; 8],
     namespace: ArcSwap<Namespace>,
     exports: ArcSwap<ExportPolicies>,
+    users: ArcSwap<Users>,
+    shares: ArcSwap<Shares>,
 }
 
 impl Vserver {
-    /// A vserver with an open gate, no volumes and no export policies.
+    /// A vserver with an open gate, no volumes, export policies, users or shares.
     pub fn new(name: &str, uuid: Uuid, handle_key: HandleKey, write_verifier: [u8; 8]) -> Arc<Self> {
         Arc::new(Vserver {
             name: name.to_owned(),
@@ -77,6 +94,7 @@ impl Vserver {
             qos: Qos::new(),
             reply_cache: ReplyCache::default(),
             groups: Groups::default(),
+            lockout: Lockout::default(),
             mounts: Mounts::default(),
             locks: LockTable::default(),
             watched: WatchedClients::default(),
@@ -86,6 +104,8 @@ impl Vserver {
             write_verifier,
             namespace: ArcSwap::default(),
             exports: ArcSwap::default(),
+            users: ArcSwap::from_pointee(Users::new(uuid, [], [])),
+            shares: ArcSwap::default(),
         })
     }
 
@@ -110,6 +130,16 @@ impl Vserver {
         self.exports.load_full()
     }
 
+    /// The SMB users and groups as they are now.
+    pub fn users(&self) -> Arc<Users> {
+        self.users.load_full()
+    }
+
+    /// The shares as they are now.
+    pub fn shares(&self) -> Arc<Shares> {
+        self.shares.load_full()
+    }
+
     /// Swaps the tree; requests that began before keep theirs.
     pub fn set_namespace(&self, namespace: Namespace) {
         self.namespace.store(Arc::new(namespace));
@@ -118,5 +148,15 @@ impl Vserver {
     /// Swaps the export policies.
     pub fn set_exports(&self, exports: ExportPolicies) {
         self.exports.store(Arc::new(exports));
+    }
+
+    /// Swaps the SMB users and groups. Who is logged in stays so.
+    pub fn set_users(&self, users: Users) {
+        self.users.store(Arc::new(users));
+    }
+
+    /// Swaps the shares.
+    pub fn set_shares(&self, shares: Shares) {
+        self.shares.store(Arc::new(shares));
     }
 }

@@ -118,11 +118,12 @@ impl Model {
     }
 
     /// Runs a mutation that the volume ran, too. `got` is what it said: that gives the ids of new files, and how large
-    /// directories are. Whether the volume was right to refuse it for a quota, or not to, is told here.
+    /// directories are. Whether the volume was right to refuse it for a quota, or not to, is told here. `folded`: it was asked
+    /// for by one who does not tell case apart.
     ///
     /// # Errors
     /// What the volume should have said.
-    pub fn follow(&mut self, cx: &Context, op: &Op, got: &Result<Done>) -> Result<Done> {
+    pub fn follow(&mut self, cx: &Context, op: &Op, folded: bool, got: &Result<Done>) -> Result<Done> {
         let made = got.as_ref().ok().map(|done| done.object.after.id).filter(|id| self.node(*id).is_err());
         let mut next = self.clone();
         let done = next.execute(cx, op, made)?;
@@ -151,6 +152,9 @@ impl Model {
                 }
             }
             next.quota.judge(&before, &settled, cx.now.secs);
+        }
+        if folded && self.repeats_a_name(op) {
+            return Err(FsError::Exists);
         }
         *self = next;
         Ok(done)

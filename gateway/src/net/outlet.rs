@@ -1,8 +1,7 @@
 //! Replies on their way out of a connection: at once where the socket takes them, else by a task that waits until it does.
 //! So a reply costs no change of threads as long as its client keeps up.
 
-use super::record::Outgoing;
-use crate::xdr::Message;
+use super::outgoing::{Outbound, Outgoing};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 const BATCH_MAX: usize = 64;
 
 /// Where the replies of one connection go. `P` is what each of them holds until it is sent.
-pub(super) struct Outlet<P> {
+pub(crate) struct Outlet<M, P> {
     socket: Arc<OwnedWriteHalf>,
-    ready: Vec<Message>,
+    ready: Vec<M>,
     places: Vec<P>,
-    queue: UnboundedSender<(Outgoing, Vec<P>)>,
+    queue: UnboundedSender<(Outgoing<M>, Vec<P>)>,
     /// Batches that the task has not sent yet: while there are any, nobody else writes.
     waiting: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -28,10 +27,10 @@ pub(super) struct Outlet<P> {
     gone: CancellationToken,
 }
 
-impl<P: Send + 'static> Outlet<P> {
+impl<M: Outbound, P: Send + 'static> Outlet<M, P> {
     /// Of the connection that `socket` is the one half of. A client that takes nothing for `stall` is gone; a slow
     /// one gets its time.
-    pub(super) fn new(
+    pub(crate) fn new(
         socket: OwnedWriteHalf,
         stall: Duration,
         cancel: CancellationToken,
@@ -52,7 +51,7 @@ impl<P: Send + 'static> Outlet<P> {
     }
 
     /// Takes a reply; [`Outlet::flush`] sends it.
-    pub(super) fn push(&mut self, reply: Message, place: P) {
+    pub(crate) fn push(&mut self, reply: M, place: P) {
         self.ready.push(reply);
         self.places.push(place);
         if self.ready.len() >= BATCH_MAX {
@@ -61,12 +60,12 @@ impl<P: Send + 'static> Outlet<P> {
     }
 
     /// Whether there is nothing to flush.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ready.is_empty()
     }
 
     /// Sends what was pushed, or leaves it to the task. Does not wait.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.ready.is_empty() || self.cancel.is_cancelled() {
             return;
         }
@@ -85,7 +84,7 @@ impl<P: Send + 'static> Outlet<P> {
     }
 
     /// Waits until all is sent, or can't be.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.flush();
         drop(self.queue);
         drop(self.task.await);
@@ -103,7 +102,7 @@ struct Sender {
 
 impl Sender {
     /// Sends replies until there are no more, `cancel`, or the client takes none.
-    async fn send<P>(self, mut batches: UnboundedReceiver<(Outgoing, Vec<P>)>) {
+    async fn send<M: Outbound, P>(self, mut batches: UnboundedReceiver<(Outgoing<M>, Vec<P>)>) {
         loop {
             let next = self.cancel.run_until_cancelled(batches.recv()).await;
             let Some(Some((mut batch, places))) = next else { return };
@@ -127,7 +126,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xdr::Encoder;
+    use crate::xdr::{Encoder, Message};
     use std::sync::atomic::AtomicU32;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
@@ -142,7 +141,7 @@ mod tests {
     }
 
     struct Fixture {
-        outlet: Outlet<Place>,
+        outlet: Outlet<Message, Place>,
         client: TcpStream,
         free: Arc<AtomicU32>,
         cancel: CancellationToken,

@@ -37,7 +37,7 @@ impl Default for Limits {
 
 /// Who is connected to a listener.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     limits: Limits,
     kib: Arc<Semaphore>,
     table: Mutex<Table>,
@@ -58,16 +58,16 @@ struct Of {
 
 /// A connection's place. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     clients: Arc<Clients>,
     client: IpAddr,
     /// Memory of the client.
-    pub(super) client_kib: Arc<Semaphore>,
+    pub(crate) client_kib: Arc<Semaphore>,
 }
 
 /// Why a client gets no seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// The listener has no room.
     Listener,
     /// The client has too many.
@@ -75,13 +75,13 @@ pub(super) enum Full {
 }
 
 impl Clients {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let kib = Arc::new(Semaphore::new(limits.kib));
         Arc::new(Clients { limits, kib, table: Mutex::default() })
     }
 
     /// A place for one more connection of `client`.
-    pub(super) fn sit(self: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn sit(self: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
         let mut table = self.table.lock();
         if table.connections >= self.limits.connections {
             return Err(Full::Listener);
@@ -102,16 +102,16 @@ impl Clients {
 
 impl Seat {
     /// Memory of all clients. Taken after that of the client, so that who waits for its own holds none of it.
-    pub(super) fn kib(&self) -> &Arc<Semaphore> {
+    pub(crate) fn kib(&self) -> &Arc<Semaphore> {
         &self.clients.kib
     }
 
-    pub(super) fn stall(&self) -> Duration {
+    pub(crate) fn stall(&self) -> Duration {
         self.clients.limits.stall
     }
 
     /// The most KiB that one call may want.
-    pub(super) fn call_kib_max(&self) -> u32 {
+    pub(crate) fn call_kib_max(&self) -> u32 {
         let most = self.clients.limits.client_kib.min(self.clients.limits.kib);
         u32::try_from(most).unwrap_or(u32::MAX)
     }
@@ -132,9 +132,9 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::call::{Call, encode_success};
-    use super::super::server::{self, Outcome, Request, Service};
     use super::*;
+    use crate::rpc::call::{Call, encode_success};
+    use crate::rpc::server::{self, Outcome, Request, Service};
     use crate::xdr::Encoder;
     use bytes::Bytes;
     use std::net::SocketAddr;

@@ -1,0 +1,110 @@
+//! Opens (MS-SMB2 §3.3.1.10): what a handle of a client names, with which rights, and what happens when it is closed.
+
+use super::Listener;
+use super::directory::Listing;
+use super::session::Session;
+use super::tree::Tree;
+use super::wire::FileId;
+use super::wire::status::NtStatus;
+use crate::handle::VolumeId;
+use crate::openstate::{Client, FileKey, Owner, Protocol};
+use crate::vserver::{MountedVolume, Vserver};
+use bytes::Bytes;
+use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The name by which a file was opened, or that its handle gave it since.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    /// The directory; its own for the root of a share.
+    pub(super) dir: fsstore::FileId,
+    /// Empty for the root of a share.
+    pub(super) name: Bytes,
+    /// The path from the root of the share, as the client sees it.
+    pub(super) path: String,
+}
+
+/// An open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: FileId,
+    pub(super) tree: Arc<Tree>,
+    pub(super) key: FileKey,
+    pub(super) kind: FileKind,
+    pub(super) name: Mutex<Name>,
+    /// Rights that it was granted (MS-SMB2 §2.2.13.1).
+    pub(super) granted: u32,
+    pub(super) write_through: bool,
+    /// As whom its operations run.
+    pub(super) cx: Context,
+    /// By whom the open state knows it.
+    pub(super) owner: Owner,
+    /// The file goes when this is closed.
+    pub(super) delete_on_close: AtomicBool,
+    /// Where a listing has got to.
+    pub(super) listing: Mutex<Option<Listing>>,
+}
+
+/// By whom the open state knows an open.
+pub(super) fn owner(client: IpAddr, session: &Session, number: u64) -> Owner {
+    let name = session.identity.user.as_deref().unwrap_or_default().as_bytes().into();
+    let id = [session.id.to_le_bytes(), number.to_le_bytes()].concat().into();
+    Owner { client: Arc::new(Client { protocol: Protocol::Smb2, address: client, name }), id }
+}
+
+/// A mounted volume.
+pub(super) fn volume(vserver: &Vserver, id: VolumeId) -> Result<Arc<Volume>, NtStatus> {
+    let namespace = vserver.namespace();
+    namespace.volume(id).map(|mount: &MountedVolume| Arc::clone(&mount.volume)).ok_or(NtStatus::FILE_CLOSED)
+}
+
+impl Open {
+    /// Whether it has one of these rights at least.
+    pub(super) fn may(&self, any: u32) -> Result<(), NtStatus> {
+        if self.granted & any != 0 { Ok(()) } else { Err(NtStatus::ACCESS_DENIED) }
+    }
+
+    /// The volume that the file is in.
+    pub(super) fn volume(&self, vserver: &Vserver) -> Result<Arc<Volume>, NtStatus> {
+        volume(vserver, self.key.volume)
+    }
+
+    /// As whom its operations run, now.
+    pub(super) fn context(&self) -> Context {
+        Context { now: super::now(), ..self.cx.clone() }
+    }
+
+    /// The file's attributes.
+    pub(super) fn attr(&self, vserver: &Vserver) -> Result<Attr, NtStatus> {
+        let volume = self.volume(vserver)?;
+        volume.getattr(self.key.file).map_err(|error| super::status::of(&error))
+    }
+
+    /// Gives up what it holds; the last one of a file that is to go takes it along.
+    pub(super) fn close(&self, listener: &Listener) {
+        let vserver = &listener.vserver;
+        if self.delete_on_close.load(Ordering::Relaxed) {
+            vserver.locks.set_delete_pending(self.key, true);
+        }
+        if vserver.locks.close(self.key, &self.owner).delete
+            && let Err(error) = self.delete(vserver)
+        {
+            tracing::debug!(vserver = vserver.name, %error, "a file that was to go with its last handle stays");
+        }
+    }
+
+    fn delete(&self, vserver: &Vserver) -> Result<(), FsError> {
+        let Ok(volume) = self.volume(vserver) else { return Err(FsError::Stale) };
+        let Name { dir, name, .. } = self.name.lock().clone();
+        let cx = self.context();
+        // Somebody may have given the name to another file.
+        if volume.lookup(&cx, dir, &name)?.id != self.key.file {
+            return Err(FsError::NotFound);
+        }
+        let op = if self.kind == FileKind::Dir { Op::Rmdir { dir, name } } else { Op::Remove { dir, name } };
+        volume.execute(&cx, op).map(drop)
+    }
+}

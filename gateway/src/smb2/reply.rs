@@ -1,0 +1,221 @@
+//! What handlers give, and how it becomes frames: headers, compounds, signatures, encryption. Knows no command.
+
+use super::crypto::{Cipher, SealingKey, SigningKey, TRANSFORM_HEADER};
+use super::frames::Frame;
+use super::wire::error::{ErrorData, ErrorResponse};
+use super::wire::frame::TransformHeader;
+use super::wire::header::{FLAG_RELATED, FLAG_RESPONSE, FLAG_SIGNED, HEADER_LEN, Header, Id};
+use super::wire::status::NtStatus;
+use crate::xdr::Tail;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::sync::Arc;
+
+/// The body of a response, behind room for its header.
+#[derive(Debug)]
+pub(super) struct Body {
+    status: NtStatus,
+    bytes: BytesMut,
+    tail: Tail,
+}
+
+impl Body {
+    /// What `encode` writes.
+    pub(super) fn of(encode: impl FnOnce(&mut BytesMut)) -> Self {
+        let mut bytes = BytesMut::with_capacity(2 * HEADER_LEN);
+        bytes.put_bytes(0, HEADER_LEN);
+        encode(&mut bytes);
+        Body { status: NtStatus::SUCCESS, bytes, tail: Tail::default() }
+    }
+
+    /// With a status that is no failure, or one that has a body.
+    pub(super) fn with_status(self, status: NtStatus) -> Self {
+        Body { status, ..self }
+    }
+
+    /// With a payload behind it, which stays where it is.
+    pub(super) fn with_tail(self, tail: Tail) -> Self {
+        Body { tail, ..self }
+    }
+
+    /// Whether a login goes on after it.
+    pub(super) fn goes_on(&self) -> bool {
+        self.status == NtStatus::MORE_PROCESSING_REQUIRED
+    }
+
+    fn failure(failure: &Failure, in_context: bool) -> Self {
+        let error = ErrorResponse { data: failure.data.clone(), in_context };
+        Body::of(|out| error.encode(out)).with_status(failure.status)
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) status: NtStatus,
+    pub(super) data: ErrorData,
+}
+
+impl From<NtStatus> for Failure {
+    fn from(status: NtStatus) -> Self {
+        Failure { status, data: ErrorData::None }
+    }
+}
+
+impl From<super::wire::Malformed> for Failure {
+    fn from(malformed: super::wire::Malformed) -> Self {
+        Failure::from(malformed.status)
+    }
+}
+
+impl From<fsstore::FsError> for Failure {
+    fn from(error: fsstore::FsError) -> Self {
+        Failure::from(super::status::of(&error))
+    }
+}
+
+/// What a handler gives.
+pub(super) type Reply = Result<Body, Failure>;
+
+/// The keys that protect what is sent in a session.
+#[derive(Debug)]
+pub(super) struct SendKeys {
+    pub(super) signing: SigningKey,
+    pub(super) sealing: Option<SealingKey>,
+}
+
+/// How a response is protected.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Protection {
+    /// Not at all.
+    #[default]
+    None,
+    /// Signed.
+    Signed(Arc<SendKeys>),
+    /// Encrypted, with all that is in the same frame.
+    Sealed(Arc<SendKeys>),
+}
+
+/// A response on its way.
+#[derive(Debug)]
+pub(super) struct Response {
+    header: Header,
+    body: Body,
+    protection: Protection,
+}
+
+/// What a response says of its request, besides what the handler gives.
+#[derive(Clone, Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) request: &'a Header,
+    pub(super) session_id: u64,
+    pub(super) tree_id: u32,
+    /// Credits that are granted.
+    pub(super) credits: u16,
+    /// Failures are told as dialect 3.1.1 tells them.
+    pub(super) in_context: bool,
+    pub(super) protection: Protection,
+}
+
+impl Response {
+    pub(super) fn new(answered: Answered<'_>, reply: Reply) -> Self {
+        let body = reply.unwrap_or_else(|failure| Body::failure(&failure, answered.in_context));
+        let request = answered.request;
+        let header = Header {
+            credit_charge: request.credit_charge,
+            channel_sequence: 0,
+            status: body.status,
+            command: request.command,
+            credits: answered.credits,
+            flags: FLAG_RESPONSE | request.flags & FLAG_RELATED,
+            next_command: 0,
+            message_id: request.message_id,
+            id: Id::Sync { tree_id: answered.tree_id },
+            session_id: answered.session_id,
+            signature: [0; 16],
+        };
+        Response { header, body, protection: answered.protection }
+    }
+
+    /// The bytes of a response that is neither signed nor encrypted and has no payload apart.
+    pub(super) fn preview(&self) -> Bytes {
+        let mut bytes = self.body.bytes.clone();
+        put_header(&self.header, &mut bytes);
+        bytes.freeze()
+    }
+
+    fn finish(mut self, last: bool) -> (BytesMut, Tail) {
+        let Body { mut bytes, tail, .. } = self.body;
+        if !last {
+            // What follows begins at a multiple of eight, and a payload in between has no room to be apart.
+            tail.each_slice(|slice| bytes.put_slice(slice));
+            bytes.put_bytes(0, bytes.len().next_multiple_of(8) - bytes.len());
+            self.header.next_command = u32::try_from(bytes.len()).expect("responses are far below 4 GiB");
+        }
+        let tail = if last { tail } else { Tail::default() };
+        let keys = match &self.protection {
+            Protection::Signed(keys) => Some(keys),
+            Protection::None | Protection::Sealed(_) => None,
+        };
+        if keys.is_some() {
+            self.header.flags |= FLAG_SIGNED;
+        }
+        put_header(&self.header, &mut bytes);
+        if let Some(keys) = keys {
+            let mut pieces: Vec<&[u8]> = vec![&bytes];
+            tail.each_slice(|slice| pieces.push(slice));
+            self.header.signature = keys.signing.sign(&pieces);
+            put_header(&self.header, &mut bytes);
+        }
+        (bytes, tail)
+    }
+}
+
+fn put_header(header: &Header, bytes: &mut BytesMut) {
+    let mut out = BytesMut::with_capacity(HEADER_LEN);
+    header.encode(&mut out);
+    bytes[..HEADER_LEN].copy_from_slice(&out);
+}
+
+/// The responses to a frame's requests as one frame.
+pub(super) fn frame(responses: Vec<Response>) -> Frame {
+    let sealed = responses.iter().find_map(|response| match &response.protection {
+        Protection::Sealed(keys) => Some((Arc::clone(keys), response.header.session_id)),
+        Protection::None | Protection::Signed(_) => None,
+    });
+    let last = responses.len().saturating_sub(1);
+    let mut head = BytesMut::new();
+    let mut end = Tail::default();
+    for (at, response) in responses.into_iter().enumerate() {
+        let (bytes, tail) = response.finish(at == last);
+        if head.is_empty() {
+            head = bytes;
+        } else {
+            head.unsplit(bytes);
+        }
+        end = tail;
+    }
+    match sealed {
+        Some((keys, session_id)) => {
+            Frame { head: seal(&keys, session_id, &head, &end), tail: Tail::default() }
+        }
+        None => Frame { head: head.freeze(), tail: end },
+    }
+}
+
+fn seal(keys: &SendKeys, session_id: u64, head: &[u8], tail: &Tail) -> Bytes {
+    let Some(key) = &keys.sealing else { return Bytes::new() };
+    let len = head.len() + tail.len();
+    let mut out = BytesMut::with_capacity(TRANSFORM_HEADER + len);
+    let original_message_size = u32::try_from(len).expect("frames are far below 4 GiB");
+    TransformHeader { signature: [0; 16], nonce: [0; 16], original_message_size, session_id }
+        .encode(&mut out);
+    out.put_slice(head);
+    tail.each_slice(|slice| out.put_slice(slice));
+    if let Some((header, message)) = out.split_first_chunk_mut() {
+        key.seal(header, message);
+    }
+    out.freeze()
+}
+
+/// The cipher that a session's keys are made for where nothing is ever encrypted.
+pub(super) const NO_CIPHER: Cipher = Cipher::Aes128Ccm;

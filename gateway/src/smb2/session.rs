@@ -1,0 +1,173 @@
+//! Sessions (MS-SMB2 §3.3.1.8): who somebody is on a connection, with which keys, and what they have open.
+
+use super::crypto::{
+    Binding, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
+};
+use super::negotiate::Agreed;
+use super::open::Open;
+use super::reply::{NO_CIPHER, SendKeys};
+use super::tree::Tree;
+use super::wire::FileId;
+use super::wire::negotiate::Dialect;
+use super::wire::status::NtStatus;
+use crate::vserver::Users;
+use fsstore::Context;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Most trees of one session.
+const TREES_MAX: usize = 256;
+/// Most opens of one session.
+const OPENS_MAX: usize = 16_384;
+
+/// Who has logged in.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// `None`: nobody in particular.
+    pub(super) user: Option<String>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
+}
+
+impl Identity {
+    /// A user of the vserver.
+    pub(super) fn of(users: &Users, name: &str) -> Option<Identity> {
+        let user = users.get(name)?;
+        let (uid, gid, groups) = user.context_ids();
+        Some(Identity { user: Some(user.name.clone()), uid, gid, groups: groups.to_vec() })
+    }
+
+    /// Nobody.
+    pub(super) fn nobody() -> Identity {
+        let nobody = crate::vserver::ANON_ID_DEFAULT;
+        Identity { user: None, uid: nobody, gid: nobody, groups: Vec::new() }
+    }
+
+    /// As whom operations run.
+    pub(super) fn context(&self) -> Context {
+        Context { uid: self.uid, gid: self.gid, groups: self.groups.clone(), now: super::now() }
+    }
+}
+
+/// The keys of a session on its connection.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) send: Arc<SendKeys>,
+    pub(super) opening: Option<OpeningKey>,
+}
+
+impl Keys {
+    /// Of what the login gave. `preauth`: over all that was said, for dialect 3.1.1.
+    pub(super) fn derive(agreed: &Agreed, session_key: &[u8; 16], preauth: &PreauthHash) -> Keys {
+        let binding = match agreed.dialect {
+            Dialect::Smb202 | Dialect::Smb210 => {
+                let signing = SigningKey::new(SigningAlgorithm::HmacSha256, session_key);
+                return Keys { send: Arc::new(SendKeys { signing, sealing: None }), opening: None };
+            }
+            Dialect::Smb300 | Dialect::Smb302 => Binding::Constant,
+            Dialect::Smb311 => Binding::Preauth(preauth),
+        };
+        let keys = SessionKeys::derive(session_key, binding, agreed.cipher.unwrap_or(NO_CIPHER));
+        let signing = SigningKey::new(agreed.signing, &keys.signing);
+        let sealing = agreed.cipher.map(|cipher| SealingKey::new(cipher, &keys.encryption));
+        let opening = agreed.cipher.map(|cipher| OpeningKey::new(cipher, &keys.decryption));
+        Keys { send: Arc::new(SendKeys { signing, sealing }), opening }
+    }
+}
+
+/// A session that is logged in.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    pub(super) identity: Identity,
+    /// `None`: nobody logged in, so there is no secret to make keys of.
+    pub(super) keys: Option<Keys>,
+    /// What comes in has to be signed, or encrypted.
+    pub(super) signing_required: bool,
+    /// What comes in has to be encrypted, and so is what goes out.
+    pub(super) sealing_required: bool,
+    trees: Mutex<HashMap<u32, Arc<Tree>>>,
+    opens: Mutex<HashMap<u64, Arc<Open>>>,
+    next_tree: AtomicU32,
+    next_open: AtomicU64,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: u64,
+        identity: Identity,
+        keys: Option<Keys>,
+        signing_required: bool,
+        sealing_required: bool,
+    ) -> Arc<Session> {
+        Arc::new(Session {
+            id,
+            identity,
+            keys,
+            signing_required,
+            sealing_required,
+            trees: Mutex::default(),
+            opens: Mutex::default(),
+            next_tree: AtomicU32::new(1),
+            next_open: AtomicU64::new(1),
+        })
+    }
+
+    /// Adds a tree that `make` builds with its number.
+    pub(super) fn connect(&self, make: impl FnOnce(u32) -> Tree) -> Result<Arc<Tree>, NtStatus> {
+        let mut trees = self.trees.lock();
+        if trees.len() >= TREES_MAX {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        }
+        let tree = Arc::new(make(self.next_tree.fetch_add(1, Ordering::Relaxed)));
+        trees.insert(tree.id, Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    pub(super) fn tree(&self, id: u32) -> Option<Arc<Tree>> {
+        self.trees.lock().get(&id).cloned()
+    }
+
+    /// Ends a tree and gives what was open in it.
+    pub(super) fn disconnect(&self, id: u32) -> Option<Vec<Arc<Open>>> {
+        self.trees.lock().remove(&id)?;
+        let mut opens = self.opens.lock();
+        let gone: Vec<u64> =
+            opens.iter().filter(|(_, open)| open.tree.id == id).map(|(number, _)| *number).collect();
+        Some(gone.into_iter().filter_map(|number| opens.remove(&number)).collect())
+    }
+
+    /// A number for a new open, if there is room for one.
+    pub(super) fn next_open(&self) -> Result<u64, NtStatus> {
+        if self.opens.lock().len() >= OPENS_MAX {
+            return Err(NtStatus::TOO_MANY_OPENED_FILES);
+        }
+        Ok(self.next_open.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn keep(&self, open: Arc<Open>) {
+        self.opens.lock().insert(open.id.volatile, open);
+    }
+
+    /// What `id` names in a tree.
+    pub(super) fn open(&self, id: FileId, tree: &Tree) -> Result<Arc<Open>, NtStatus> {
+        let open = self.opens.lock().get(&id.volatile).cloned();
+        open.filter(|open| open.id == id && open.tree.id == tree.id).ok_or(NtStatus::FILE_CLOSED)
+    }
+
+    /// Takes an open out, to be closed.
+    pub(super) fn remove(&self, id: FileId, tree: &Tree) -> Result<Arc<Open>, NtStatus> {
+        let open = self.open(id, tree)?;
+        self.opens.lock().remove(&id.volatile).ok_or(NtStatus::FILE_CLOSED)?;
+        Ok(open)
+    }
+
+    /// Ends everything and gives what was open.
+    pub(super) fn end(&self) -> Vec<Arc<Open>> {
+        self.trees.lock().clear();
+        self.opens.lock().drain().map(|(_, open)| open).collect()
+    }
+}

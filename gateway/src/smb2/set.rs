@@ -1,0 +1,225 @@
+//! SET_INFO (MS-SMB2 §3.3.5.21): times, sizes, names, deletion, attributes, permissions.
+
+use super::dispatch::Asked;
+use super::open::{Name, Open};
+use super::path;
+use super::reply::{Body, Failure, Reply};
+use super::wire::create::{access, attribute};
+use super::wire::filetime::{self, TimeChange};
+use super::wire::info::ea::Ea;
+use super::wire::info::set::{DISPOSITION_DELETE, NewName, SetBasic, SetFile};
+use super::wire::info::{SetInfoRequest, info_type};
+use super::wire::names::Path;
+use super::wire::plain::SetInfoResponse;
+use super::wire::status::NtStatus;
+use super::{directory, security, shown};
+use crate::openstate::FileKey;
+use crate::vserver::Vserver;
+use bytes::Bytes;
+use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, XattrHow};
+use std::sync::Arc;
+
+/// Answers SET_INFO.
+pub(super) async fn set(asked: &Asked) -> Reply {
+    let request = SetInfoRequest::decode(&asked.message)?;
+    let open = asked.session.open(asked.id(request.file_id)?, &asked.tree)?;
+    let vserver = &asked.connection.listener.vserver;
+    match request.info_type {
+        info_type::FILE => {
+            let change = SetFile::decode(request.info_class, &request.buffer)?;
+            Setting { asked, vserver, open: &open }.apply(change)?;
+        }
+        info_type::SECURITY => {
+            security::set(vserver, &open, request.additional_information, &request.buffer)?;
+        }
+        _ => return Err(NtStatus::NOT_SUPPORTED.into()),
+    }
+    if open.write_through {
+        let volume = open.volume(vserver)?;
+        volume.durable(volume.last_lsn()).await?;
+    }
+    Ok(Body::of(|out| SetInfoResponse.encode(out)))
+}
+
+struct Setting<'a> {
+    asked: &'a Asked,
+    vserver: &'a Vserver,
+    open: &'a Arc<Open>,
+}
+
+impl Setting<'_> {
+    fn apply(&self, change: SetFile) -> Result<(), Failure> {
+        let open = self.open;
+        match change {
+            SetFile::Basic(basic) => {
+                open.may(access::WRITE_ATTRIBUTES)?;
+                self.basic(&basic)
+            }
+            SetFile::Rename(to) => {
+                open.may(access::DELETE)?;
+                self.rename(&to)
+            }
+            SetFile::Link(to) => self.link(&to),
+            SetFile::Disposition { flags } => {
+                open.may(access::DELETE)?;
+                Ok(self.dispose(flags & DISPOSITION_DELETE != 0)?)
+            }
+            // The client keeps these itself.
+            SetFile::Position(_) | SetFile::Mode(_) => Ok(()),
+            SetFile::Allocation(bytes) => {
+                open.may(access::WRITE_DATA)?;
+                // Blocks are given out when they are written; only less than the file has changes anything.
+                if bytes < open.attr(self.vserver)?.size { self.resize(bytes) } else { Ok(()) }
+            }
+            SetFile::EndOfFile(bytes) => {
+                open.may(access::WRITE_DATA)?;
+                self.resize(bytes)
+            }
+            SetFile::ValidDataLength(_) => Err(NtStatus::PRIVILEGE_NOT_HELD.into()),
+            SetFile::FullEa(eas) => {
+                open.may(access::WRITE_EA)?;
+                eas.into_iter().try_for_each(|ea| self.ea(ea))
+            }
+        }
+    }
+
+    fn execute(&self, op: Op) -> Result<(), Failure> {
+        let volume = self.open.volume(self.vserver)?;
+        volume.execute_folded(&self.open.context(), op)?;
+        Ok(())
+    }
+
+    fn set_attrs(&self, attrs: SetAttrs) -> Result<(), Failure> {
+        self.execute(Op::SetAttr { file: self.open.key.file, attrs, guard: None })
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), Failure> {
+        if self.open.kind == FileKind::Dir {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        self.set_attrs(SetAttrs { size: Some(bytes), ..SetAttrs::default() })
+    }
+
+    /// The time of making can't be changed here, and that of the last change is the volume's own.
+    fn basic(&self, basic: &SetBasic) -> Result<(), Failure> {
+        let time = |change: TimeChange| match change {
+            TimeChange::Set(filetime) => {
+                let (secs, nanos) = filetime::to_unix(filetime);
+                SetTime::To(Time { secs, nanos })
+            }
+            TimeChange::Keep | TimeChange::Suspend | TimeChange::Resume => SetTime::Keep,
+        };
+        let mut attrs = SetAttrs {
+            atime: time(basic.last_access_time),
+            mtime: time(basic.last_write_time),
+            ..SetAttrs::default()
+        };
+        let attr = self.open.attr(self.vserver)?;
+        let is_dir = attr.kind == FileKind::Dir;
+        if basic.file_attributes & attribute::DIRECTORY != 0 && !is_dir {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let read_only = basic.file_attributes & attribute::READONLY != 0;
+        if basic.file_attributes != 0 && !is_dir {
+            if read_only && attr.mode & 0o222 != 0 {
+                attrs.mode = Some(attr.mode & !0o222);
+            } else if !read_only && attr.mode & 0o222 == 0 {
+                attrs.mode = Some(attr.mode | 0o200);
+            }
+        }
+        if attrs == SetAttrs::default() { Ok(()) } else { self.set_attrs(attrs) }
+    }
+
+    fn rename(&self, to: &NewName) -> Result<(), Failure> {
+        let open = self.open;
+        let old = open.name.lock().clone();
+        if old.name.is_empty() || to.name.starts_with(':') {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let found = self.target(to)?;
+        if let Some(attr) = found.attr
+            && attr.id != open.key.file
+        {
+            if !to.replace_if_exists() {
+                return Err(NtStatus::OBJECT_NAME_COLLISION.into());
+            }
+            let taken = FileKey { volume: found.volume, file: attr.id };
+            if attr.kind == FileKind::Dir || self.vserver.locks.shares_of(taken) > 0 {
+                return Err(NtStatus::ACCESS_DENIED.into());
+            }
+        }
+        // The same file in another case keeps its place and gets the name as it is written now.
+        let (name, path) = if found.attr.is_some_and(|attr| attr.id == open.key.file) {
+            let written = last_name(&to.name)?;
+            let above = found.path.rsplit_once('\\').map_or(String::new(), |(above, _)| format!("{above}\\"));
+            (volume_name(written), above + written)
+        } else {
+            (found.name, found.path)
+        };
+        let op = Op::Rename { from_dir: old.dir, from: old.name, to_dir: found.dir, to: name.clone() };
+        self.execute(op)?;
+        *open.name.lock() = Name { dir: found.dir, name, path };
+        Ok(())
+    }
+
+    fn link(&self, to: &NewName) -> Result<(), Failure> {
+        let found = self.target(to)?;
+        if found.attr.is_some() {
+            return Err(NtStatus::OBJECT_NAME_COLLISION.into());
+        }
+        self.execute(Op::Link { file: self.open.key.file, dir: found.dir, name: found.name })
+    }
+
+    /// Where a new name leads.
+    fn target(&self, to: &NewName) -> Result<path::Found, Failure> {
+        let path = Path::parse(to.name.strip_prefix('\\').unwrap_or(&to.name))?;
+        if path.stream.is_some() || path.components.is_empty() {
+            return Err(NtStatus::OBJECT_NAME_INVALID.into());
+        }
+        let namespace = self.vserver.namespace();
+        let found = path::find(&namespace, &self.open.context(), &self.asked.tree, &path, false)?;
+        if found.volume != self.open.key.volume {
+            return Err(NtStatus::NOT_SAME_DEVICE.into());
+        }
+        if found.name.is_empty() {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        Ok(found)
+    }
+
+    /// Says that the file is to go with its last handle, or that it is to stay.
+    fn dispose(&self, delete: bool) -> Result<(), NtStatus> {
+        let open = self.open;
+        if delete {
+            let attr = open.attr(self.vserver)?;
+            let name = open.name.lock().name.clone();
+            if name.is_empty() || shown::attributes(&attr, &name) & attribute::READONLY != 0 {
+                return Err(NtStatus::CANNOT_DELETE);
+            }
+            if attr.kind == FileKind::Dir && !directory::is_empty(self.vserver, open)? {
+                return Err(NtStatus::DIRECTORY_NOT_EMPTY);
+            }
+        }
+        self.vserver.locks.set_delete_pending(open.key, delete);
+        Ok(())
+    }
+
+    fn ea(&self, ea: Ea) -> Result<(), Failure> {
+        let (file, name) = (self.open.key.file, Bytes::from([b"user.", &ea.name[..]].concat()));
+        if ea.value.is_empty() {
+            return match self.execute(Op::RemoveXattr { file, name }) {
+                Err(failure) if failure.status == NtStatus::OBJECT_NAME_NOT_FOUND => Ok(()),
+                done => done,
+            };
+        }
+        self.execute(Op::SetXattr { file, name, value: ea.value, how: XattrHow::Either })
+    }
+}
+
+fn last_name(path: &str) -> Result<&str, NtStatus> {
+    path.rsplit('\\').find(|name| !name.is_empty()).ok_or(NtStatus::OBJECT_NAME_INVALID)
+}
+
+fn volume_name(name: &str) -> Bytes {
+    Bytes::from(super::wire::names::mapping::to_volume(name).into_owned())
+}

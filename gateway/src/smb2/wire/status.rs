@@ -1,0 +1,161 @@
+//! The statuses that this server answers with: names and values of MS-ERREF §2.3.1, without `STATUS_`.
+
+/// `NTSTATUS`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NtStatus(pub u32);
+
+macro_rules! statuses {
+    ($($name:ident = $value:literal),* $(,)?) => {
+        #[allow(missing_docs, reason = "the names of MS-ERREF §2.3.1, which says what they mean")]
+        impl NtStatus {
+            $(pub const $name: NtStatus = NtStatus($value);)*
+
+            /// The name without `STATUS_`, of those that this server knows.
+            #[must_use]
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    SUCCESS = 0x0000_0000,
+    PENDING = 0x0000_0103,
+    NOTIFY_CLEANUP = 0x0000_010B,
+    NOTIFY_ENUM_DIR = 0x0000_010C,
+    OPLOCK_BREAK_IN_PROGRESS = 0x0000_0108,
+    BUFFER_OVERFLOW = 0x8000_0005,
+    NO_MORE_FILES = 0x8000_0006,
+    NO_MORE_EAS = 0x8000_0012,
+    INVALID_EA_NAME = 0x8000_0013,
+    EA_LIST_INCONSISTENT = 0x8000_0014,
+    NO_MORE_ENTRIES = 0x8000_001A,
+    STOPPED_ON_SYMLINK = 0x8000_002D,
+    UNSUCCESSFUL = 0xC000_0001,
+    NOT_IMPLEMENTED = 0xC000_0002,
+    INVALID_INFO_CLASS = 0xC000_0003,
+    INFO_LENGTH_MISMATCH = 0xC000_0004,
+    INVALID_HANDLE = 0xC000_0008,
+    INVALID_PARAMETER = 0xC000_000D,
+    NO_SUCH_DEVICE = 0xC000_000E,
+    NO_SUCH_FILE = 0xC000_000F,
+    INVALID_DEVICE_REQUEST = 0xC000_0010,
+    END_OF_FILE = 0xC000_0011,
+    MORE_PROCESSING_REQUIRED = 0xC000_0016,
+    NO_MEMORY = 0xC000_0017,
+    ACCESS_DENIED = 0xC000_0022,
+    BUFFER_TOO_SMALL = 0xC000_0023,
+    OBJECT_TYPE_MISMATCH = 0xC000_0024,
+    OBJECT_NAME_INVALID = 0xC000_0033,
+    OBJECT_NAME_NOT_FOUND = 0xC000_0034,
+    OBJECT_NAME_COLLISION = 0xC000_0035,
+    OBJECT_PATH_INVALID = 0xC000_0039,
+    OBJECT_PATH_NOT_FOUND = 0xC000_003A,
+    OBJECT_PATH_SYNTAX_BAD = 0xC000_003B,
+    DATA_ERROR = 0xC000_003E,
+    SHARING_VIOLATION = 0xC000_0043,
+    QUOTA_EXCEEDED = 0xC000_0044,
+    EA_TOO_LARGE = 0xC000_0050,
+    NONEXISTENT_EA_ENTRY = 0xC000_0051,
+    NO_EAS_ON_FILE = 0xC000_0052,
+    EA_CORRUPT_ERROR = 0xC000_0053,
+    FILE_LOCK_CONFLICT = 0xC000_0054,
+    LOCK_NOT_GRANTED = 0xC000_0055,
+    DELETE_PENDING = 0xC000_0056,
+    UNKNOWN_REVISION = 0xC000_0058,
+    INVALID_OWNER = 0xC000_005A,
+    PRIVILEGE_NOT_HELD = 0xC000_0061,
+    NO_SUCH_USER = 0xC000_0064,
+    WRONG_PASSWORD = 0xC000_006A,
+    LOGON_FAILURE = 0xC000_006D,
+    ACCOUNT_RESTRICTION = 0xC000_006E,
+    PASSWORD_EXPIRED = 0xC000_0071,
+    ACCOUNT_DISABLED = 0xC000_0072,
+    INVALID_ACL = 0xC000_0077,
+    INVALID_SID = 0xC000_0078,
+    INVALID_SECURITY_DESCR = 0xC000_0079,
+    RANGE_NOT_LOCKED = 0xC000_007E,
+    DISK_FULL = 0xC000_007F,
+    INSUFFICIENT_RESOURCES = 0xC000_009A,
+    MEDIA_WRITE_PROTECTED = 0xC000_00A2,
+    INSTANCE_NOT_AVAILABLE = 0xC000_00AB,
+    PIPE_NOT_AVAILABLE = 0xC000_00AC,
+    INVALID_PIPE_STATE = 0xC000_00AD,
+    PIPE_BUSY = 0xC000_00AE,
+    PIPE_DISCONNECTED = 0xC000_00B0,
+    PIPE_CLOSING = 0xC000_00B1,
+    PIPE_EMPTY = 0xC000_00D9,
+    IO_TIMEOUT = 0xC000_00B5,
+    FILE_IS_A_DIRECTORY = 0xC000_00BA,
+    NOT_SUPPORTED = 0xC000_00BB,
+    NETWORK_NAME_DELETED = 0xC000_00C9,
+    NETWORK_ACCESS_DENIED = 0xC000_00CA,
+    BAD_NETWORK_NAME = 0xC000_00CC,
+    REQUEST_NOT_ACCEPTED = 0xC000_00D0,
+    NOT_SAME_DEVICE = 0xC000_00D4,
+    FILE_RENAMED = 0xC000_00D5,
+    INVALID_OPLOCK_PROTOCOL = 0xC000_00E3,
+    INTERNAL_ERROR = 0xC000_00E5,
+    UNEXPECTED_IO_ERROR = 0xC000_00E9,
+    DIRECTORY_NOT_EMPTY = 0xC000_0101,
+    NOT_A_DIRECTORY = 0xC000_0103,
+    NAME_TOO_LONG = 0xC000_0106,
+    TOO_MANY_OPENED_FILES = 0xC000_011F,
+    CANCELLED = 0xC000_0120,
+    CANNOT_DELETE = 0xC000_0121,
+    FILE_DELETED = 0xC000_0123,
+    FILE_CLOSED = 0xC000_0128,
+    BAD_IMPERSONATION_LEVEL = 0xC000_00A5,
+    LOGON_TYPE_NOT_GRANTED = 0xC000_015B,
+    TOO_MANY_SECRETS = 0xC000_0156,
+    ILLEGAL_CHARACTER = 0xC000_0161,
+    INSUFFICIENT_LOGON_INFO = 0xC000_0250,
+    INVALID_DEVICE_STATE = 0xC000_0184,
+    FS_DRIVER_REQUIRED = 0xC000_019C,
+    USER_SESSION_DELETED = 0xC000_0203,
+    CONNECTION_DISCONNECTED = 0xC000_020C,
+    CONNECTION_RESET = 0xC000_020D,
+    NOT_FOUND = 0xC000_0225,
+    ACCOUNT_LOCKED_OUT = 0xC000_0234,
+    CONNECTION_REFUSED = 0xC000_0236,
+    PATH_NOT_COVERED = 0xC000_0257,
+    NOT_A_REPARSE_POINT = 0xC000_0275,
+    IO_REPARSE_TAG_INVALID = 0xC000_0276,
+    IO_REPARSE_TAG_MISMATCH = 0xC000_0277,
+    IO_REPARSE_DATA_INVALID = 0xC000_0278,
+    NETWORK_SESSION_EXPIRED = 0xC000_035C,
+    DUPLICATE_OBJECTID = 0xC000_022A,
+    SMB_BAD_CLUSTER_DIALECT = 0xC05D_0001,
+    SMB_NO_PREAUTH_INTEGRITY_HASH_OVERLAP = 0xC05D_0000,
+    SERVER_UNAVAILABLE = 0xC000_0466,
+    FILE_NOT_AVAILABLE = 0xC000_0467,
+    HASH_NOT_PRESENT = 0xC000_A101,
+    OFFLOAD_READ_FLT_NOT_SUPPORTED = 0xC000_A2A1,
+}
+
+impl NtStatus {
+    /// An error, as against a success or a warning.
+    #[must_use]
+    pub fn is_error(self) -> bool {
+        self.0 >> 30 == 3
+    }
+}
+
+impl std::fmt::Debug for NtStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#010x}", self.0),
+        }
+    }
+}
+
+impl std::fmt::Display for NtStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
