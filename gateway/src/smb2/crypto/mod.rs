@@ -3,6 +3,7 @@
 //!
 //! Pure: bytes in, bytes out. Knows the header's layout as far as a signature's nonce needs it, and no more of the wire.
 
+mod ccm;
 mod kdf;
 mod preauth;
 mod sealing;

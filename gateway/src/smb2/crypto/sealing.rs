@@ -6,19 +6,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aes::{Aes128, Aes256};
-use aws_lc_rs::aead::{self, Aad, LessSafeKey, UnboundKey};
-use ccm::aead::inout::InOutBuf;
-use ccm::consts::{U11, U16};
-use ccm::{AeadInOut, Ccm, KeyInit};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::Tampered;
+use super::ccm::Ccm;
 
 /// Bytes of an SMB2 TRANSFORM_HEADER, MS-SMB2 §2.2.41.
 pub const TRANSFORM_HEADER: usize = 52;
+/// What of it is associated data.
+const ASSOCIATED: usize = 32;
 /// Its Signature field.
 const SIGNATURE: std::ops::Range<usize> = 4..20;
-/// Its Nonce field begins the associated data.
+/// Its Nonce field.
 const NONCE: std::ops::Range<usize> = 20..36;
 
 /// Ciphers of SMB2_ENCRYPTION_CAPABILITIES, MS-SMB2 §2.2.3.1.2.
@@ -71,6 +70,9 @@ pub struct SealingKey {
 }
 
 impl SealingKey {
+    /// To be made once of a key: a second one of the same bytes would count from zero again. A session that is
+    /// authenticated again keeps its keys and so this.
+    ///
     /// # Panics
     /// If the key is not as long as the cipher's keys are.
     #[must_use]
@@ -90,7 +92,7 @@ impl SealingKey {
 
     pub(super) fn seal_with(&self, nonce: [u8; 16], header: &mut [u8; TRANSFORM_HEADER], message: &mut [u8]) {
         header[NONCE].copy_from_slice(&nonce);
-        let tag = self.key.seal(&nonce, &header[NONCE.start..], message);
+        let tag = self.key.seal(associated(header), message);
         header[SIGNATURE].copy_from_slice(&tag);
     }
 }
@@ -112,60 +114,64 @@ impl OpeningKey {
     /// # Errors
     /// The header or the message is not as the client sealed it; the message's bytes are worth nothing then.
     pub fn open(&self, header: &[u8; TRANSFORM_HEADER], message: &mut [u8]) -> Result<(), Tampered> {
-        let (mut nonce, mut tag) = ([0; 16], [0; 16]);
-        nonce.copy_from_slice(&header[NONCE]);
-        tag.copy_from_slice(&header[SIGNATURE]);
-        self.0.open(&nonce, &header[NONCE.start..], &tag, message)
+        let tag = header[SIGNATURE].first_chunk().expect("the field has 16 bytes");
+        self.0.open(associated(header), tag, message)
     }
 }
 
-/// Of the header's 16 bytes of nonce CCM takes the first 11, GCM the first 12.
+/// The header from Nonce on.
+fn associated(header: &[u8; TRANSFORM_HEADER]) -> &[u8; ASSOCIATED] {
+    header.last_chunk().expect("the header is longer")
+}
+
+/// Of the 16 bytes of nonce CCM takes the first 11, GCM the first 12.
+fn nonce<const N: usize>(associated: &[u8; ASSOCIATED]) -> &[u8; N] {
+    associated.first_chunk().expect("nonces are shorter")
+}
+
 enum Key {
-    Ccm128(Box<Ccm<Aes128, U16, U11>>),
-    Ccm256(Box<Ccm<Aes256, U16, U11>>),
+    Ccm(Box<Ccm>),
     Gcm(LessSafeKey),
 }
 
 impl Key {
     fn new(cipher: Cipher, key: &[u8]) -> Self {
         const FITS: &str = "the key is as long as the cipher wants it";
+        assert_eq!(key.len(), cipher.key_bytes(), "{FITS}");
         let gcm = |algorithm| Self::Gcm(LessSafeKey::new(UnboundKey::new(algorithm, key).expect(FITS)));
         match cipher {
-            Cipher::Aes128Ccm => Self::Ccm128(Box::new(Ccm::new_from_slice(key).expect(FITS))),
-            Cipher::Aes256Ccm => Self::Ccm256(Box::new(Ccm::new_from_slice(key).expect(FITS))),
-            Cipher::Aes128Gcm => gcm(&aead::AES_128_GCM),
-            Cipher::Aes256Gcm => gcm(&aead::AES_256_GCM),
+            Cipher::Aes128Ccm | Cipher::Aes256Ccm => Self::Ccm(Box::new(Ccm::new(key).expect(FITS))),
+            Cipher::Aes128Gcm => gcm(&AES_128_GCM),
+            Cipher::Aes256Gcm => gcm(&AES_256_GCM),
         }
     }
 
-    fn seal(&self, nonce: &[u8; 16], associated: &[u8], message: &mut [u8]) -> [u8; 16] {
+    fn seal(&self, associated: &[u8; ASSOCIATED], message: &mut [u8]) -> [u8; 16] {
         const FITS: &str = "messages are below 4 GiB";
-        let mut tag = [0; 16];
         match self {
-            Self::Ccm128(key) => tag = ccm_seal(&**key, nonce, associated, message).expect(FITS),
-            Self::Ccm256(key) => tag = ccm_seal(&**key, nonce, associated, message).expect(FITS),
+            Self::Ccm(key) => key.seal(nonce(associated), associated, message).expect(FITS),
             Self::Gcm(key) => {
-                let sealed = key.seal_in_place_separate_tag(gcm_nonce(nonce), Aad::from(associated), message);
-                tag.copy_from_slice(sealed.expect(FITS).as_ref());
+                let nonce = Nonce::assume_unique_for_key(*nonce(associated));
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(associated), message).expect(FITS);
+                *tag.as_ref().first_chunk().expect("tags have 16 bytes")
             }
         }
-        tag
     }
 
     fn open(
         &self,
-        nonce: &[u8; 16],
-        associated: &[u8],
+        associated: &[u8; ASSOCIATED],
         tag: &[u8; 16],
         message: &mut [u8],
     ) -> Result<(), Tampered> {
         match self {
-            Self::Ccm128(key) => ccm_open(&**key, nonce, associated, tag, message),
-            Self::Ccm256(key) => ccm_open(&**key, nonce, associated, tag, message),
-            Self::Gcm(key) => key
-                .open_in_place_separate_tag(gcm_nonce(nonce), Aad::from(associated), tag, message)
-                .map(drop)
-                .map_err(|_| Tampered),
+            Self::Ccm(key) => key.open(nonce(associated), associated, tag, message),
+            Self::Gcm(key) => {
+                let nonce = Nonce::assume_unique_for_key(*nonce(associated));
+                key.open_in_place_separate_tag(nonce, Aad::from(associated), tag, message)
+                    .map(drop)
+                    .map_err(|_| Tampered)
+            }
         }
     }
 }
@@ -174,44 +180,4 @@ impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key(..)")
     }
-}
-
-fn gcm_nonce(nonce: &[u8; 16]) -> aead::Nonce {
-    let mut bytes = [0; 12];
-    bytes.copy_from_slice(&nonce[..12]);
-    aead::Nonce::assume_unique_for_key(bytes)
-}
-
-type CcmNonce = ccm::Nonce<U11>;
-
-fn ccm_nonce(nonce: &[u8; 16]) -> CcmNonce {
-    let mut bytes = CcmNonce::default();
-    bytes.copy_from_slice(&nonce[..11]);
-    bytes
-}
-
-fn ccm_seal<C>(
-    key: &C,
-    nonce: &[u8; 16],
-    associated: &[u8],
-    message: &mut [u8],
-) -> Result<[u8; 16], ccm::Error>
-where
-    C: AeadInOut<NonceSize = U11, TagSize = U16>,
-{
-    key.encrypt_inout_detached(&ccm_nonce(nonce), associated, InOutBuf::from(message)).map(Into::into)
-}
-
-fn ccm_open<C>(
-    key: &C,
-    nonce: &[u8; 16],
-    associated: &[u8],
-    tag: &[u8; 16],
-    message: &mut [u8],
-) -> Result<(), Tampered>
-where
-    C: AeadInOut<NonceSize = U11, TagSize = U16>,
-{
-    let message = InOutBuf::from(message);
-    key.decrypt_inout_detached(&ccm_nonce(nonce), associated, message, &(*tag).into()).map_err(|_| Tampered)
 }
