@@ -12,8 +12,10 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 19] = [
     Tool { program: "nfs-ls", package: "libnfs-utils" },
+    Tool { program: "smbclient", package: "smbclient" },
+    Tool { program: "mount.cifs", package: "cifs-utils" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "losetup", package: "util-linux" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },

@@ -1,0 +1,188 @@
+//! Samba's smbclient as a client that knows nothing of Ferry: trees there and back in every dialect, names of any case, who is
+//! let in, and a share that moves.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use ferry_tests::ferry;
+use gateway::demo::node::{Node, free_port, make_vserver, peer};
+use serde_json::json;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+const PASSWORD: &str = "Correct-Horse-7";
+const DIALECTS: [&str; 5] = ["SMB2_02", "SMB2_10", "SMB3_00", "SMB3_02", "SMB3_11"];
+
+/// A node with a share of each volume, and a client for it.
+struct Site {
+    dir: tempfile::TempDir,
+    node: Node,
+    address: Ipv4Addr,
+    nfs_port: u16,
+    smb_port: u16,
+}
+
+impl Site {
+    async fn new() -> Option<Site> {
+        ferry::need_tool("smbclient", "smbclient")?;
+        let dir = tempfile::tempdir().unwrap();
+        let address = Ipv4Addr::new(127, 81, uuid::Uuid::new_v4().into_bytes()[0], 2);
+        let (nfs_port, smb_port) = (free_port(address).unwrap(), free_port(address).unwrap());
+        let node = Node::start(&ferry::binary(), &dir.path().join("a"), "a", nfs_port, &[]).await.unwrap();
+        make_vserver(&node.api, "vs", address, 256 << 20).await.unwrap();
+        let ports = json!({ "ports": { "smb": smb_port } });
+        node.api.patch("/vservers/vs/lifs/lif1", ports).await.unwrap();
+        for (name, uid) in [("root", 0), ("Jane", 1000)] {
+            let user = json!({ "name": name, "uid": uid, "gid": uid, "password": PASSWORD });
+            node.api.post("/vservers/vs/users", user).await.unwrap();
+        }
+        let share = json!({ "name": "Data", "path": "/data", "comment": "all there is" });
+        node.api.post("/vservers/vs/shares", share).await.unwrap();
+        Some(Site { dir, node, address, nfs_port, smb_port })
+    }
+
+    /// Runs commands of smbclient in the share.
+    async fn smb(&self, user: &str, password: &str, options: &[&str], commands: &str) -> Output {
+        let login = self.dir.path().join(format!("login-{user}"));
+        std::fs::write(&login, format!("username={user}\npassword={password}\n")).unwrap();
+        let mut command = Command::new("smbclient");
+        command.arg(format!("//{}/data", self.address)).arg("-p").arg(self.smb_port.to_string());
+        command.arg("-A").arg(&login).args(options).arg("-c").arg(commands).kill_on_drop(true);
+        tokio::time::timeout(Duration::from_secs(60), command.output()).await.unwrap().unwrap()
+    }
+
+    /// What commands of the superuser print.
+    async fn run(&self, options: &[&str], commands: &str) -> String {
+        let output = self.smb("root", PASSWORD, options, commands).await;
+        let text = text_of(&output);
+        assert!(output.status.success(), "{commands}: {text}\n{}", self.node.log_tail());
+        text
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Files of many sizes, below a directory of its own.
+fn make_tree(dir: &Path) {
+    std::fs::create_dir_all(dir.join("sub/deeper/empty")).unwrap();
+    for (at, len) in [0, 1, 4095, 4096, 70_000, (8 << 20) + 5].into_iter().enumerate() {
+        let data: Vec<u8> =
+            (0..len).map(|byte: usize| (byte * 31 + byte / 251 + at).to_le_bytes()[0]).collect();
+        std::fs::write(dir.join(format!("sub/file {at}")), data).unwrap();
+    }
+    std::fs::write(dir.join("sub/deeper/Ünïcödé – 文字"), b"name").unwrap();
+    std::fs::write(dir.join(".hidden"), b"dot").unwrap();
+}
+
+/// Every path below `dir` with its content.
+fn tree(dir: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let content = if path.is_dir() { None } else { Some(std::fs::read(&path).unwrap()) };
+            if content.is_none() {
+                dirs.push(path.clone());
+            }
+            found.push((path.strip_prefix(dir).unwrap().to_owned(), content));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_goes_there_and_back_in_every_dialect() {
+    let Some(site) = Site::new().await else { return };
+    let local = site.dir.path().join("tree");
+    make_tree(&local);
+    let wanted = tree(&local);
+    for dialect in DIALECTS {
+        for protection in ["sign", "encrypt"] {
+            if protection == "encrypt" && dialect.starts_with("SMB2") {
+                continue;
+            }
+            let back = site.dir.path().join(format!("{dialect}-{protection}"));
+            std::fs::create_dir(&back).unwrap();
+            let protect = format!("--client-protection={protection}");
+            let commands = format!(
+                "recurse; prompt; mkdir {dialect}{protection}; cd {dialect}{protection}; lcd {}; mput *; \
+                 lcd {}; mget *",
+                local.display(),
+                back.display()
+            );
+            site.run(&["-m", dialect, &protect], &commands).await;
+            assert!(tree(&back) == wanted, "{dialect}, {protection}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_found_in_any_case_and_stay_as_they_were_written() {
+    let Some(site) = Site::new().await else { return };
+    let local = site.dir.path().join("one");
+    std::fs::write(&local, b"one").unwrap();
+    site.run(&[], &format!("mkdir Dir; put {} dir\\Straße.TXT", local.display())).await;
+    let listing = site.run(&[], "cd DIR; ls strasse*; ls STRAß*").await;
+    assert!(listing.contains("Straße.TXT") && !listing.contains("STRA"), "{listing}");
+    let taken = site.smb("root", PASSWORD, &[], "mkdir dIR").await;
+    assert!(text_of(&taken).contains("NT_STATUS_OBJECT_NAME_COLLISION"), "{}", text_of(&taken));
+    let listing = site.run(&[], "rename dir\\straße.txt DIR\\straße.txt; ls dir\\*").await;
+    assert!(listing.contains("straße.txt"), "{listing}");
+    let listing = site.run(&[], "del dir\\STRASSE.txt; del dir\\STRAßE.TXT; rmdir dir; ls").await;
+    assert!(!listing.contains("Dir"), "{listing}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_what_is_what_the_volume_says() {
+    let Some(site) = Site::new().await else { return };
+    let refused = site.smb("jane", PASSWORD, &[], "mkdir mine").await;
+    assert!(text_of(&refused).contains("NT_STATUS_ACCESS_DENIED"), "{}", text_of(&refused));
+    let wrong = site.smb("jane", "Wrong-Horse-7", &[], "ls").await;
+    assert!(text_of(&wrong).contains("NT_STATUS_LOGON_FAILURE"), "{}", text_of(&wrong));
+    let nobody = site.smb("nobody", PASSWORD, &[], "ls").await;
+    assert!(text_of(&nobody).contains("NT_STATUS_LOGON_FAILURE"), "{}", text_of(&nobody));
+    assert!(site.smb("jane", PASSWORD, &[], "ls").await.status.success());
+    // Guessing ends after a while, also for who has it right then.
+    for _ in 0..10 {
+        site.smb("jane", "Wrong-Horse-8", &[], "ls").await;
+    }
+    let locked = site.smb("jane", PASSWORD, &[], "ls").await;
+    assert!(text_of(&locked).contains("NT_STATUS_ACCOUNT_LOCKED_OUT"), "{}", text_of(&locked));
+    assert!(site.smb("root", PASSWORD, &[], "ls").await.status.success());
+    let share = json!({ "read_only": true });
+    site.node.api.patch("/vservers/vs/shares/data", share).await.unwrap();
+    let refused = site.smb("root", PASSWORD, &[], "mkdir mine").await;
+    assert!(text_of(&refused).contains("NT_STATUS_ACCESS_DENIED"), "{}", text_of(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_moves_with_its_users() {
+    let Some(site) = Site::new().await else { return };
+    let dir = site.dir.path().join("b");
+    let other = Node::start(&ferry::binary(), &dir, "b", site.nfs_port, &[]).await.unwrap();
+    peer(&site.node.api, &other.api).await.unwrap();
+    let local = site.dir.path().join("kept");
+    std::fs::write(&local, b"kept").unwrap();
+    site.run(&[], &format!("put {} kept", local.display())).await;
+    let body = json!({ "vserver": "vs", "destination": "b" });
+    site.node.api.post("/migrations", body).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let all = site.node.api.get("/migrations").await.unwrap();
+        let phase = all[0]["phase"].as_str().unwrap();
+        if phase == "completed" {
+            break;
+        }
+        assert!(phase != "failed" && Instant::now() < until, "{all}\n{}", site.node.log_tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let back = site.dir.path().join("back");
+    site.run(&[], &format!("get KEPT {}", back.display())).await;
+    assert_eq!(std::fs::read(back).unwrap(), b"kept");
+}
