@@ -43,7 +43,7 @@ pub struct SetBasic {
 pub struct NewName {
     /// `RENAME_*`; the classes that are older have [`RENAME_REPLACE_IF_EXISTS`] alone.
     pub flags: u32,
-    /// From the share's root on; beginning with `:` it is a stream's.
+    /// From the share's root on, without the `\` that some clients begin it with; beginning with `:` it is a stream's.
     pub name: String,
 }
 
@@ -143,7 +143,10 @@ fn decode_name(mut reader: Reader, extended: bool) -> Result<NewName, Malformed>
     // A byte that says yes, and three of padding, unless it is the class that has flags.
     let flags = if extended { flags } else { u32::from(flags & 0xff != 0) * RENAME_REPLACE_IF_EXISTS };
     let (_reserved, root_directory, len) = (reader.u32()?, reader.u64()?, reader.u32()?);
-    let name = utf16(reader.take(len as usize).map_err(|_| mismatch())?)?;
+    let mut name = utf16(reader.take(len as usize).map_err(|_| mismatch())?)?;
+    if name.starts_with('\\') {
+        name.remove(0);
+    }
     // MS-FSCC §2.4.42.2: for network operations it must be zero.
     if root_directory != 0 || name.is_empty() {
         return Err(reader.malformed());
