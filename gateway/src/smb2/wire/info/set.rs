@@ -87,8 +87,8 @@ impl SetFile {
     /// The change that a class makes.
     ///
     /// # Errors
-    /// [`Malformed`]: `INFO_LENGTH_MISMATCH` where bytes are missing, `INVALID_INFO_CLASS` for a class that can't be set, others for what a class
-    /// itself refuses.
+    /// [`Malformed`]: `INFO_LENGTH_MISMATCH` where bytes are missing, `INVALID_INFO_CLASS` for a class that can't be set,
+    /// others for what a class itself refuses.
     pub fn decode(class: u8, buffer: &Bytes) -> Result<SetFile, Malformed> {
         let short = |_| Malformed::with("SET_INFO buffer", NtStatus::INFO_LENGTH_MISMATCH);
         let mut reader = Reader::new(buffer, "SET_INFO buffer");
