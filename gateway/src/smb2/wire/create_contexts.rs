@@ -123,10 +123,12 @@ fn decode_context(one: &Bytes) -> Result<CreateContext, Malformed> {
     let (name_offset, name_len, _reserved) = (reader.u16()?, reader.u16()?, reader.u16()?);
     let (data_offset, data_len) = (reader.u16()?, reader.u32()?);
     let part = |offset: u16, len: u32| {
-        let (start, end) = (usize::from(offset), usize::from(offset) + len as usize);
-        let inside = len == 0 || (start >= HEAD_LEN && end <= one.len());
-        let part = if len == 0 { Bytes::new() } else { one.slice(start.min(one.len())..end.min(one.len())) };
-        inside.then_some(part).ok_or_else(|| Malformed::new("create context"))
+        let (start, len) = (usize::from(offset), len as usize);
+        match one.get(start..start.saturating_add(len)) {
+            _ if len == 0 => Ok(Bytes::new()),
+            Some(part) if start >= HEAD_LEN => Ok(one.slice_ref(part)),
+            _ => Err(Malformed::new("create context")),
+        }
     };
     let (name, data) = (part(name_offset, name_len.into())?, part(data_offset, data_len)?);
     if name.len() < 4 {

@@ -169,6 +169,10 @@ pub fn put_allocated_range(offset: u64, length: u64, out: &mut BytesMut) {
     out.put_u64_le(length);
 }
 
+/// Bytes of [`put_snapshots`] at the least, however few there are: clients take less for no answer. One that leaves less room is
+/// refused with `INVALID_PARAMETER` (MS-SMB2 §3.3.5.15.1).
+pub const SNAPSHOTS_MIN: usize = 16;
+
 /// `SRV_SNAPSHOT_ARRAY`, MS-SMB2 §2.2.32.2, with names like `@GMT-2026.01.31-12.00.00`. Where `max` bytes are too few for them all
 /// only their number and the bytes they need are said.
 pub fn put_snapshots<'a>(names: impl Iterator<Item = &'a str> + Clone, max: usize, out: &mut BytesMut) {
@@ -183,9 +187,9 @@ pub fn put_snapshots<'a>(names: impl Iterator<Item = &'a str> + Clone, max: usiz
     out.put_u32_le(count);
     out.put_u32_le(if fits { count } else { 0 });
     out.put_u32_le(len32(array.len()));
-    if fits {
-        out.put_slice(&array);
-    }
+    let rest: &[u8] = if fits { &array } else { &[] };
+    out.put_slice(rest);
+    out.put_bytes(0, SNAPSHOTS_MIN.saturating_sub(12 + rest.len()));
 }
 
 /// `FSCTL_DUPLICATE_EXTENTS_TO_FILE`, MS-FSCC §2.3.7, or its `_EX`, §2.3.9.

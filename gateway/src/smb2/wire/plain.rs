@@ -1,5 +1,6 @@
 //! The messages that say nothing but their command: LOGOFF, TREE_DISCONNECT, CANCEL and ECHO, and their replies
-//! (MS-SMB2 §2.2.7, §2.2.8, §2.2.11, §2.2.12, §2.2.28 to §2.2.30); the replies of FLUSH, LOCK (§2.2.18, §2.2.27) and SET_INFO (§2.2.40).
+//! (MS-SMB2 §2.2.7, §2.2.8, §2.2.11, §2.2.12, §2.2.28 to §2.2.30); the replies of FLUSH, LOCK and SET_INFO (§2.2.18,
+//! §2.2.27, §2.2.40).
 
 use super::Malformed;
 use super::cursor::body;

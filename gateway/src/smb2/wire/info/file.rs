@@ -61,7 +61,7 @@ impl FileInfo<'_> {
     /// Appends what a class tells, in full.
     ///
     /// # Errors
-    /// `OBJECT_NAME_NOT_FOUND` for the short name, which no file has; `INVALID_INFO_CLASS` for what this does not tell.
+    /// `OBJECT_NAME_NOT_FOUND` for the short name of a file whose own is not short; `INVALID_INFO_CLASS` for what this does not tell.
     pub fn encode(&self, class: u8, out: &mut BytesMut) -> Result<(), NtStatus> {
         match class {
             file_class::BASIC => self.put_basic(out),
@@ -74,7 +74,9 @@ impl FileInfo<'_> {
             // FILE_BYTE_ALIGNMENT.
             file_class::ALIGNMENT => out.put_u32_le(0),
             file_class::ALL => self.put_all(out),
-            file_class::ALTERNATE_NAME => return Err(NtStatus::OBJECT_NAME_NOT_FOUND),
+            file_class::ALTERNATE_NAME => {
+                put_name(&short_name(self.path).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?, out);
+            }
             file_class::COMPRESSION => {
                 out.put_u64_le(self.facts.end_of_file);
                 // COMPRESSION_FORMAT_NONE, and shifts that mean nothing then.
@@ -141,4 +143,16 @@ impl FileInfo<'_> {
 fn put_name(name: &str, out: &mut BytesMut) {
     out.put_u32_le(len32(utf16_len(name)));
     put_utf16(out, name);
+}
+
+/// The short name that a path's last component is itself, but for its case: up to eight characters, and up to three behind a
+/// period (MS-FSCC §2.1.5.2.1). Others are not made up.
+fn short_name(path: &str) -> Option<String> {
+    let name = path.rsplit('\\').next()?;
+    let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+    let legal = |part: &str| {
+        part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$~!#%&{}()@'`^".contains(&byte))
+    };
+    let fits = (1..=8).contains(&base.len()) && extension.len() <= 3 && !name.ends_with('.');
+    (fits && legal(base) && legal(extension)).then(|| name.to_ascii_uppercase())
 }

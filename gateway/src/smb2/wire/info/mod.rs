@@ -1,5 +1,5 @@
-//! QUERY_INFO and SET_INFO, MS-SMB2 §2.2.37 and §2.2.39. What they carry is in the files below (MS-FSCC §2.4 and §2.5) and in `security`;
-//! the reply of QUERY_INFO is an `output`, that of SET_INFO is in `plain`.
+//! QUERY_INFO and SET_INFO, MS-SMB2 §2.2.37 and §2.2.39. What they carry is in the files below (MS-FSCC §2.4 and §2.5)
+//! and in `security`; the reply of QUERY_INFO is an `output`, that of SET_INFO is in `plain`.
 #![allow(missing_docs, reason = "fields and constants have the names of MS-SMB2, which says what they mean")]
 
 pub mod ea;

@@ -43,7 +43,7 @@ pub struct SetBasic {
 pub struct NewName {
     /// `RENAME_*`; the classes that are older have [`RENAME_REPLACE_IF_EXISTS`] alone.
     pub flags: u32,
-    /// From the share's root on; beginning with `:` it is a stream's.
+    /// From the share's root on, without the `\` that some clients begin it with; beginning with `:` it is a stream's.
     pub name: String,
 }
 
@@ -87,8 +87,8 @@ impl SetFile {
     /// The change that a class makes.
     ///
     /// # Errors
-    /// [`Malformed`]: `INFO_LENGTH_MISMATCH` where bytes are missing, `INVALID_INFO_CLASS` for a class that can't be set, others for what a class
-    /// itself refuses.
+    /// [`Malformed`]: `INFO_LENGTH_MISMATCH` where bytes are missing, `INVALID_INFO_CLASS` for a class that can't be set,
+    /// others for what a class itself refuses.
     pub fn decode(class: u8, buffer: &Bytes) -> Result<SetFile, Malformed> {
         let short = |_| Malformed::with("SET_INFO buffer", NtStatus::INFO_LENGTH_MISMATCH);
         let mut reader = Reader::new(buffer, "SET_INFO buffer");
@@ -143,7 +143,10 @@ fn decode_name(mut reader: Reader, extended: bool) -> Result<NewName, Malformed>
     // A byte that says yes, and three of padding, unless it is the class that has flags.
     let flags = if extended { flags } else { u32::from(flags & 0xff != 0) * RENAME_REPLACE_IF_EXISTS };
     let (_reserved, root_directory, len) = (reader.u32()?, reader.u64()?, reader.u32()?);
-    let name = utf16(reader.take(len as usize).map_err(|_| mismatch())?)?;
+    let mut name = utf16(reader.take(len as usize).map_err(|_| mismatch())?)?;
+    if name.starts_with('\\') {
+        name.remove(0);
+    }
     // MS-FSCC §2.4.42.2: for network operations it must be zero.
     if root_directory != 0 || name.is_empty() {
         return Err(reader.malformed());

@@ -174,6 +174,25 @@ fn chains_that_lead_astray_are_refused() {
 }
 
 #[test]
+fn a_context_has_its_name_and_data_inside() {
+    let good = context(b"Name", b"data", false);
+    let with = |at: usize, byte: u8| {
+        let mut bad = good.clone();
+        bad[at] = byte;
+        CreateRequest::decode(&create(&bad))
+    };
+    assert!(with(0, 0).is_ok());
+    assert!(with(4, 15).is_err(), "name in the head");
+    assert!(with(5, 1).is_err(), "name outside");
+    assert!(with(6, 3).is_err(), "name too short");
+    assert!(with(10, 15).is_err(), "data in the head");
+    assert!(with(10, 29).is_err(), "data goes on outside");
+    assert!(with(11, 1).is_err(), "data outside");
+    assert!(with(12, 9).is_err(), "data too long");
+    assert!(with(15, 0xff).is_err());
+}
+
+#[test]
 fn half_a_surrogate_pair_is_no_name() {
     let fixed = create(&[]).slice(64..120);
     let bad = message(5, &[&fixed, &hex("6400 00d8 6900 7200 6400 6900 7200 6400")]);

@@ -89,9 +89,25 @@ fn each_class_tells_its_own_of_a_file() {
         assert!(out.len() >= file::fixed_len(class).unwrap(), "{class}");
     }
     let status = |class| INFO.encode(class, &mut BytesMut::new());
-    assert_eq!(status(file_class::ALTERNATE_NAME), Err(NtStatus::OBJECT_NAME_NOT_FOUND));
     assert_eq!(status(file_class::RENAME), Err(NtStatus::INVALID_INFO_CLASS));
     assert_eq!(file::fixed_len(file_class::RENAME), None);
+}
+
+#[test]
+fn only_a_short_name_is_a_short_name() {
+    let short_name = |path| {
+        let mut out = BytesMut::new();
+        FileInfo { path, ..INFO }.encode(file_class::ALTERNATE_NAME, &mut out).map(|()| out.to_vec())
+    };
+    for (path, name) in [(r"\Long directory\a-b_12~1.Txt", "A-B_12~1.TXT"), (r"\x", "X")] {
+        assert_eq!(
+            short_name(path),
+            Ok([u32::try_from(2 * name.len()).unwrap().to_le_bytes().to_vec(), utf16(name)].concat())
+        );
+    }
+    for path in [r"\", r"\ninechars1", r"\a.html", r"\a b", r"\a.b.c", r"\a.", r"\.a", r"\é", r"\a:s"] {
+        assert_eq!(short_name(path), Err(NtStatus::OBJECT_NAME_NOT_FOUND), "{path}");
+    }
 }
 
 #[test]
@@ -229,6 +245,9 @@ fn a_rename_says_whether_it_replaces() {
     extended[0] = 2;
     let posix = NewName { flags: RENAME_POSIX_SEMANTICS, ..name };
     assert_eq!(SetFile::decode(file_class::RENAME_EX, &extended.clone().into()), Ok(SetFile::Rename(posix)));
+    let rooted = [hex("00 00000000000000 0000000000000000 04000000"), utf16(r"\n")].concat();
+    let rooted = SetFile::decode(file_class::LINK, &rooted.into());
+    assert_eq!(rooted, Ok(SetFile::Link(NewName { flags: 0, name: "n".to_owned() })));
     // Relative to another directory's handle.
     extended[8] = 1;
     assert!(SetFile::decode(file_class::RENAME, &extended.into()).is_err());

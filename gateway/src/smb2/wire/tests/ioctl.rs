@@ -105,9 +105,9 @@ fn snapshots_are_listed_where_they_fit() {
     let array = [utf16(name), vec![0, 0], utf16(name), vec![0, 0], vec![0, 0]].concat();
     let list = |max| encoded(|out| put_snapshots([name, name].into_iter(), max, out));
     assert_eq!(list(114)[..], [hex("02000000 02000000 66000000"), array].concat());
-    assert_eq!(list(113)[..], hex("02000000 00000000 66000000"));
+    assert_eq!(list(113)[..], hex("02000000 00000000 66000000 00000000"));
     let none = encoded(|out| put_snapshots(std::iter::empty(), 16, out));
-    assert_eq!(none[..], hex("00000000 00000000 02000000 0000"));
+    assert_eq!(none[..], hex("00000000 00000000 02000000 00000000"));
 }
 
 #[test]

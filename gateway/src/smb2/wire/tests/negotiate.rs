@@ -61,7 +61,7 @@ fn bad_lists_are_refused() {
     assert!(with(92, &[0x30]).is_err(), "contexts begin in the header");
     assert!(with(96, &[5]).is_err(), "more contexts than there are");
     assert!(with(96, &[0xff, 0xff]).is_err());
-    assert!(with(0x88, &[1]).is_err(), "two contexts of one kind");
+    assert!(with(0x98, &[2]).is_err(), "two contexts of one kind");
     assert!(with(0x90, &[0]).is_err(), "no ciphers in the context");
     assert!(with(0x90, &[4]).is_err(), "more ciphers than there are");
 }
