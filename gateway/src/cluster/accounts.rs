@@ -300,8 +300,7 @@ impl Cluster {
     /// # Errors
     /// An unknown one, or one whom a share's access list names.
     pub async fn delete_user(self: &Arc<Self>, vserver: &str, name: &str) -> Result<()> {
-        let user = self.user(vserver, name)?;
-        self.unlock_user(vserver, name)?;
+        let user = user_of(&mut self.record(vserver)?.smb, name)?.clone();
         let owned = name.to_owned();
         self.change_vserver(vserver, move |record| {
             check_unnamed(&record.smb, &owned)?;
@@ -310,6 +309,7 @@ impl Cluster {
         })
         .await?;
         if let Some(served) = self.served(vserver) {
+            served.vserver.lockout.forget(user.rid);
             served.set_fault(format!("user {}", user.name), None);
         }
         Ok(())
