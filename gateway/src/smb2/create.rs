@@ -17,7 +17,7 @@ use crate::vserver::Vserver;
 use fsstore::{Attr, Context, CreateHow, FileKind, Op, SetAttrs, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Permission bits of what clients of SMB make where no list says otherwise.
 const FILE_MODE: u32 = 0o644;
@@ -154,13 +154,14 @@ impl Opening<'_> {
             cx: self.cx.clone(),
             owner,
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
+            position: AtomicU64::new(0),
             listing: Mutex::default(),
         };
         self.share(&open, deed)?;
         let attr = match self.finish(&open, deed, attr).await {
             Ok(attr) => attr,
             Err(failure) => {
-                open.delete_on_close.store(false, std::sync::atomic::Ordering::Relaxed);
+                open.delete_on_close.store(false, Ordering::Relaxed);
                 open.close(&self.asked.connection.listener);
                 return Err(failure);
             }

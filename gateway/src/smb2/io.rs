@@ -53,7 +53,8 @@ fn check_locks(
 
 fn check_range(asked: &Asked, offset: u64, len: usize) -> Result<(), NtStatus> {
     let most = asked.agreed().map_or(0, super::negotiate::Agreed::transfer_max);
-    let fits = len <= most as usize && offset <= i64::MAX as u64 && offset.checked_add(len as u64).is_some();
+    let end = offset.checked_add(len as u64);
+    let fits = len <= most as usize && end.is_some_and(|end| end <= i64::MAX as u64);
     if fits { Ok(()) } else { Err(NtStatus::INVALID_PARAMETER) }
 }
 

@@ -14,7 +14,7 @@ use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name by which a file was opened, or that its handle gave it since.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) struct Open {
     pub(super) owner: Owner,
     /// The file goes when this is closed.
     pub(super) delete_on_close: AtomicBool,
+    /// `FilePositionInformation`: the client's own business.
+    pub(super) position: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
 }

@@ -17,6 +17,7 @@ use super::{security, shown};
 use crate::vserver::Vserver;
 use bytes::{Bytes, BytesMut};
 use fsstore::{Attr, FileKind};
+use std::sync::atomic::Ordering;
 
 /// Bytes of the unit in which a volume's space is counted.
 const UNIT_BYTES: u64 = 4096;
@@ -93,7 +94,7 @@ fn of_file(
         volume_serial: open.key.volume.0,
         ea_size: 0,
         access: open.granted,
-        position: 0,
+        position: open.position.load(Ordering::Relaxed),
         mode: 0,
         reparse_tag: if facts.file_attributes & attribute::REPARSE_POINT != 0 {
             REPARSE_TAG_SYMLINK

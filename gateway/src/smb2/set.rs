@@ -18,6 +18,7 @@ use crate::vserver::Vserver;
 use bytes::Bytes;
 use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, XattrHow};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Answers SET_INFO.
 pub(super) async fn set(asked: &Asked) -> Reply {
@@ -64,8 +65,11 @@ impl Setting<'_> {
                 open.may(access::DELETE)?;
                 Ok(self.dispose(flags & DISPOSITION_DELETE != 0)?)
             }
-            // The client keeps these itself.
-            SetFile::Position(_) | SetFile::Mode(_) => Ok(()),
+            SetFile::Position(position) => {
+                open.position.store(position, Ordering::Relaxed);
+                Ok(())
+            }
+            SetFile::Mode(_) => Ok(()),
             SetFile::Allocation(bytes) => {
                 open.may(access::WRITE_DATA)?;
                 // Blocks are given out when they are written; only less than the file has changes anything.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Most credits that a client may have.
-const CREDITS_MAX: u64 = 512;
+const CREDITS_MAX: u64 = 8192;
 
 /// The message ids that a client may use.
 #[derive(Debug)]
@@ -79,21 +79,21 @@ mod tests {
     fn a_client_has_so_many_at_the_most_and_never_none() {
         let mut window = Window::default();
         window.take(0, 1).unwrap();
-        assert_eq!(window.grant(u16::MAX), 512);
+        assert_eq!(window.grant(u16::MAX), 8192);
         assert_eq!(window.grant(100), 0);
-        for id in 1..513 {
+        for id in 1..8193 {
             window.take(id, 1).unwrap();
         }
         assert_eq!(window.grant(0), 1);
         // One that is left out again and again.
-        let mut next = 514;
+        let mut next = 8194;
         while window.grant(8) > 0 {
             while window.take(next, 1).is_ok() {
                 next += 1;
             }
         }
-        assert!(next <= 514 + 2 * CREDITS_MAX, "{next}");
-        assert_eq!(window.take(513, 1), Ok(()));
+        assert!(next <= 8194 + 2 * CREDITS_MAX, "{next}");
+        assert_eq!(window.take(8193, 1), Ok(()));
         assert!(window.grant(1) > 0);
     }
 }
