@@ -79,6 +79,15 @@ pub(crate) fn entry_at(page: &Page, at: usize) -> Option<(Entry<'_>, usize)> {
     input.ok().then_some((Entry { key, file, kind: kind?, name }, at + ENTRY_HEAD + len))
 }
 
+/// The key of an entry, and where the next begins: for those who pass by.
+fn key_at(page: &Page, at: usize) -> Option<(u64, usize)> {
+    let end = leaf_end(page);
+    let head = page.get(at..end)?.first_chunk::<ENTRY_HEAD>()?;
+    let key = u64::from_le_bytes(*head.first_chunk()?);
+    let next = at + ENTRY_HEAD + usize::from(head[ENTRY_HEAD - 1]);
+    (next <= end).then_some((key, next))
+}
+
 /// Children of an interior page. A sound one has at least one: a split makes two, and none is ever taken away.
 fn children(dir: &Inode, page: &Page) -> Result<usize> {
     match count(page) {
@@ -177,9 +186,15 @@ fn scan_page(
     }
     let mut at = HEAD;
     while at < leaf_end(&page) {
-        let (entry, next) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
-        if keys.contains(&entry.key.0) && visit(entry).is_break() {
-            return Ok(ControlFlow::Break(()));
+        let (key, next) = key_at(&page, at).ok_or_else(|| corrupt(dir))?;
+        if key >= keys.end {
+            break;
+        }
+        if key >= keys.start {
+            let (entry, _) = entry_at(&page, at).ok_or_else(|| corrupt(dir))?;
+            if visit(entry).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
         at = next;
     }
@@ -327,8 +342,7 @@ fn insert_in_leaf(
 fn put_entry(page: &mut Page, entry: &Entry<'_>) {
     let end = leaf_end(page);
     let mut at = HEAD;
-    while let Some((other, next)) = entry_at(page, at).filter(|(other, _)| other.key < entry.key) {
-        debug_assert!(other.key < entry.key);
+    while let Some((_, next)) = key_at(page, at).filter(|(other, _)| *other < entry.key.0) {
         at = next;
     }
     let len = ENTRY_HEAD + entry.name.len();
@@ -376,8 +390,8 @@ fn find(dir: &Inode, io: &Io, key: Cookie) -> Result<(Fbn, Arc<Page>, usize)> {
             continue;
         }
         let mut at = HEAD;
-        while let Some((entry, next)) = entry_at(&page, at) {
-            if entry.key == key {
+        while let Some((other, next)) = key_at(&page, at) {
+            if other == key.0 {
                 return Ok((fbn, page, at));
             }
             at = next;

@@ -322,3 +322,21 @@ pub(crate) fn decode_table(bytes: &[u8], table: TreeRoot, table_len: u32) -> Opt
     let ascending = entries.windows(2).all(|pair| pair[0].id < pair[1].id);
     (input.ok() && ascending).then_some(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::new_info;
+    use crate::volume::VolumeSpec;
+
+    #[test]
+    fn a_volume_of_another_format_is_refused_by_its_number() {
+        let info = new_info(&VolumeSpec { uuid: Uuid::nil(), size_bytes: 1 << 30 }, Role::Volume).unwrap();
+        let mut page = info.encode();
+        page[8..12].copy_from_slice(&3_u32.to_le_bytes());
+        let sum = checksum(&page[..BLOCK_SIZE - 8]);
+        page[BLOCK_SIZE - 8..].copy_from_slice(&sum.to_le_bytes());
+        let words = "format version 3; this program knows 4".to_owned();
+        assert_eq!(FsInfo::decode(&page), Err(FsError::Format(words)));
+    }
+}

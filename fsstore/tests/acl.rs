@@ -2,21 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod lists;
+
 use bytes::Bytes;
 use fsstore::*;
+use lists::{Fixture, user};
 use std::sync::Arc;
 
 const READ: u32 = AceMask::READ_DATA;
 const WRITE: u32 = AceMask::WRITE_DATA | AceMask::APPEND_DATA;
-
-struct Fixture {
-    volume: Arc<Volume>,
-    dir: tempfile::TempDir,
-}
-
-fn user(uid: u32) -> Context {
-    Context { uid, gid: uid * 10, groups: vec![], now: Time { secs: 1000, nanos: 0 } }
-}
 
 fn allow(who: AceWho, mask: u32) -> Ace {
     Ace { kind: AceKind::Allow, who, flags: 0, mask }
@@ -26,50 +20,13 @@ fn deny(who: AceWho, mask: u32) -> Ace {
     Ace { kind: AceKind::Deny, ..allow(who, mask) }
 }
 
-fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(FileDisk::create(&dir.path().join("v"), 64 << 20).unwrap());
-    let spec = VolumeSpec { uuid: uuid::Uuid::from_u128(1), size_bytes: 64 << 20 };
-    Fixture { volume: Volume::create(disk, &spec, Time::default(), Tuning::default()).unwrap(), dir }
-}
-
-impl Fixture {
-    fn run(&self, op: Op) -> Result<Done> {
-        self.volume.execute(&user(0), op)
-    }
-    /// A file or directory of user 1 and group 10.
-    fn make(&self, dir: FileId, name: &'static str, mode: u32, is_dir: bool) -> FileId {
-        let attrs = SetAttrs { mode: Some(mode), uid: Some(1), gid: Some(10), ..SetAttrs::default() };
-        let name = Bytes::from_static(name.as_bytes());
-        let op = if is_dir {
-            Op::Mkdir { dir, name, attrs }
-        } else {
-            Op::Create { dir, name, how: CreateHow::Guarded(attrs) }
-        };
-        self.run(op).unwrap().object.after.id
-    }
-    fn set(&self, file: FileId, aces: &[Ace]) -> Attr {
-        let acl = Some(Acl { aces: aces.to_vec() });
-        self.run(Op::SetAcl { file, acl }).unwrap().object.after
-    }
-    fn chmod(&self, file: FileId, mode: u32) {
-        let attrs = SetAttrs { mode: Some(mode), ..SetAttrs::default() };
-        self.run(Op::SetAttr { file, attrs, guard: None }).unwrap();
-    }
-    fn mode(&self, file: FileId) -> u32 {
-        self.volume.getattr(file).unwrap().mode
-    }
-    fn may(&self, cx: &Context, file: FileId, want: u32) -> bool {
-        self.volume.access(cx, file, Access(want)).unwrap().0 == Access(want)
-    }
-    fn aces(&self, file: FileId) -> Vec<Ace> {
-        self.volume.acl(file).unwrap().aces
-    }
+fn set(f: &Fixture, file: FileId, aces: &[Ace]) -> Attr {
+    f.set(file, Acl { aces: aces.to_vec() })
 }
 
 #[test]
 fn without_a_list_the_mode_is_one_and_says_the_same() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0, false);
     for mode in 0..0o1000 {
         for dir in [false, true] {
@@ -86,20 +43,21 @@ fn without_a_list_the_mode_is_one_and_says_the_same() {
         let by_mode: Vec<bool> =
             who.iter().flat_map(|cx| rights.map(|right| f.may(cx, file, right))).collect();
         let list = f.volume.acl(file).unwrap();
-        f.run(Op::SetAcl { file, acl: Some(list) }).unwrap();
+        f.run(Op::SetAcl { file, acl: Some(list) });
         assert_eq!(f.mode(file), mode);
         let by_acl: Vec<bool> =
             who.iter().flat_map(|cx| rights.map(|right| f.may(cx, file, right))).collect();
         assert_eq!(by_mode, by_acl, "{mode:o}");
-        f.run(Op::SetAcl { file, acl: None }).unwrap();
+        f.run(Op::SetAcl { file, acl: None });
     }
 }
 
 #[test]
 fn the_mode_follows_from_a_stored_list() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o4000, false);
-    let after = f.set(
+    let after = set(
+        &f,
         file,
         &[
             deny(AceWho::Group, WRITE),
@@ -114,9 +72,10 @@ fn the_mode_follows_from_a_stored_list() {
 
 #[test]
 fn the_first_entry_that_speaks_of_a_bit_decides() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
-    f.set(
+    set(
+        &f,
         file,
         &[
             allow(AceWho::User(2), READ),
@@ -137,7 +96,7 @@ fn the_first_entry_that_speaks_of_a_bit_decides() {
 
 #[test]
 fn delete_of_the_file_or_delete_child_of_the_directory_is_enough() {
-    let f = fixture();
+    let f = Fixture::new();
     let dir = f.make(ROOT, "d", 0o755, true);
     let file = f.make(dir, "a", 0o600, false);
     let remove = |uid, name: &'static str| {
@@ -145,26 +104,26 @@ fn delete_of_the_file_or_delete_child_of_the_directory_is_enough() {
         f.volume.execute(&user(uid), op).map(drop)
     };
     assert_eq!(remove(2, "a"), Err(FsError::Access));
-    f.set(file, &[allow(AceWho::User(2), AceMask::DELETE)]);
+    set(&f, file, &[allow(AceWho::User(2), AceMask::DELETE)]);
     assert_eq!(remove(2, "a"), Ok(()));
     f.make(dir, "b", 0o600, false);
-    f.set(dir, &[allow(AceWho::User(3), AceMask::DELETE_CHILD), allow(AceWho::Everyone, AceMask::EXECUTE)]);
+    set(&f, dir, &[allow(AceWho::User(3), AceMask::DELETE_CHILD), allow(AceWho::Everyone, AceMask::EXECUTE)]);
     assert_eq!(remove(2, "b"), Err(FsError::Access));
     assert_eq!(remove(3, "b"), Ok(()));
 }
 
 #[test]
 fn a_chmod_masks_the_list() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
     let refused = deny(AceWho::GroupId(50), READ);
-    f.set(file, &[refused, allow(AceWho::User(2), READ | WRITE), allow(AceWho::Everyone, READ | WRITE)]);
+    set(&f, file, &[refused, allow(AceWho::User(2), READ | WRITE), allow(AceWho::Everyone, READ | WRITE)]);
     f.chmod(file, 0o640);
     assert_eq!(f.mode(file), 0o640);
     assert!(f.may(&user(2), file, Access::READ), "a named user keeps what the group has");
     assert!(!f.may(&user(2), file, Access::MODIFY));
     assert!(!f.may(&user(3), file, Access::READ));
-    assert!(f.aces(file).contains(&refused), "what was refused stays refused");
+    assert!(f.acl(file).aces.contains(&refused), "what was refused stays refused");
     for mode in 0..0o1000 {
         f.chmod(file, mode);
         assert_eq!(f.volume.acl(file).unwrap().mode(false), mode, "{mode:o}");
@@ -173,24 +132,25 @@ fn a_chmod_masks_the_list() {
 
 #[test]
 fn a_chown_leaves_the_list() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0, false);
-    f.set(file, &[allow(AceWho::Owner, READ)]);
-    let before = f.aces(file);
+    set(&f, file, &[allow(AceWho::Owner, READ)]);
+    let before = f.acl(file).aces;
     let attrs = SetAttrs { uid: Some(2), ..SetAttrs::default() };
-    f.run(Op::SetAttr { file, attrs, guard: None }).unwrap();
-    assert_eq!(f.aces(file), before);
+    f.run(Op::SetAttr { file, attrs, guard: None });
+    assert_eq!(f.acl(file).aces, before);
     assert!(f.may(&user(2), file, Access::READ) && !f.may(&user(1), file, Access::READ));
 }
 
 #[test]
 fn new_files_and_directories_inherit() {
     use AceFlags as F;
-    let f = fixture();
+    let f = Fixture::new();
     let dir = f.make(ROOT, "d", 0o777, true);
     let with = |who, mask, flags| Ace { flags, ..allow(who, mask) };
     let below = READ | AceMask::EXECUTE;
-    f.set(
+    set(
+        &f,
         dir,
         &[
             with(AceWho::User(2), READ | WRITE, F::FILE_INHERIT | F::INHERIT_ONLY),
@@ -207,7 +167,7 @@ fn new_files_and_directories_inherit() {
         inherited(AceWho::User(3), below, 0),
         inherited(AceWho::Owner, READ | WRITE, 0),
     ];
-    assert_eq!(f.aces(file), of_file);
+    assert_eq!(f.acl(file).aces, of_file);
     assert_eq!(f.mode(file), 0o4600, "the list says the mode, but for setuid");
     let child = f.make(dir, "child", 0o777, true);
     let of_child = [
@@ -216,30 +176,30 @@ fn new_files_and_directories_inherit() {
         inherited(AceWho::User(4), below, 0),
         inherited(AceWho::Owner, READ | WRITE, F::FILE_INHERIT | F::INHERIT_ONLY),
     ];
-    assert_eq!(f.aces(child), of_child);
+    assert_eq!(f.acl(child).aces, of_child);
     let deep = f.make(child, "deep", 0o777, false);
-    assert_eq!(f.aces(deep), of_file);
+    assert_eq!(f.acl(deep).aces, of_file);
     let plain = f.make(ROOT, "plain", 0o640, false);
-    assert_eq!(f.aces(plain), Acl::from_mode(0o640, false).aces);
+    assert_eq!(f.acl(plain).aces, Acl::from_mode(0o640, false).aces);
 }
 
 #[test]
 fn a_list_that_is_taken_away_leaves_its_mode_and_no_inode() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
     let files = f.volume.statfs().files;
-    f.set(file, &[allow(AceWho::Owner, READ)]);
+    set(&f, file, &[allow(AceWho::Owner, READ)]);
     assert_eq!(f.volume.statfs().files, files + 1);
-    f.run(Op::SetAcl { file, acl: None }).unwrap();
+    f.run(Op::SetAcl { file, acl: None });
     assert_eq!((f.mode(file), f.volume.statfs().files), (0o400, files));
-    f.set(file, &[allow(AceWho::Owner, READ)]);
-    f.run(Op::Remove { dir: ROOT, name: Bytes::from_static(b"a") }).unwrap();
+    set(&f, file, &[allow(AceWho::Owner, READ)]);
+    f.run(Op::Remove { dir: ROOT, name: Bytes::from_static(b"a") });
     assert_eq!(f.volume.statfs().files, files - 1);
 }
 
 #[test]
 fn only_the_owner_and_whom_the_list_allows_set_it_and_it_is_bounded() {
-    let f = fixture();
+    let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
     let mut aces = vec![allow(AceWho::User(2), AceMask::WRITE_ACL)];
     aces.extend((1..399).map(|n| deny(AceWho::GroupId(1000 + n), READ)));
@@ -253,7 +213,7 @@ fn only_the_owner_and_whom_the_list_allows_set_it_and_it_is_bounded() {
     assert_eq!(set(1, &aces), Ok(()));
     assert_eq!(set(2, &aces), Ok(()));
     assert_eq!(set(3, &aces), Err(FsError::Perm));
-    assert_eq!(f.aces(file), aces);
+    assert_eq!(f.acl(file).aces, aces);
     aces.push(allow(AceWho::Everyone, READ));
     assert_eq!(set(1, &aces), Err(FsError::Invalid));
     assert_eq!(set(1, &[]), Err(FsError::Invalid));
@@ -262,10 +222,10 @@ fn only_the_owner_and_whom_the_list_allows_set_it_and_it_is_bounded() {
 
 #[test]
 fn lists_survive_a_crash_and_a_close() {
-    let f = fixture();
+    let f = Fixture::new();
     let dir = f.make(ROOT, "d", 0o777, true);
     let aces = [Ace { flags: AceFlags::FILE_INHERIT, ..allow(AceWho::User(2), READ) }];
-    f.set(dir, &aces);
+    set(&f, dir, &aces);
     let file = f.make(dir, "a", 0, false);
     f.volume.wait_durable(f.volume.last_lsn()).unwrap();
     let path = f.dir.path().join("v");

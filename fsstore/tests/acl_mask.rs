@@ -2,23 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use bytes::Bytes;
+mod lists;
+
 use fsstore::*;
+use lists::{Fixture, user};
 use std::sync::Arc;
 
 const R: u32 = 4;
 const W: u32 = 2;
 const X: u32 = 1;
 const TO_INHERIT: u8 = AceFlags::FILE_INHERIT | AceFlags::DIRECTORY_INHERIT | AceFlags::INHERIT_ONLY;
-
-struct Fixture {
-    volume: Arc<Volume>,
-    dir: tempfile::TempDir,
-}
-
-fn user(uid: u32) -> Context {
-    Context { uid, gid: uid * 10, groups: vec![], now: Time { secs: 1000, nanos: 0 } }
-}
 
 /// What a named user or group, or the file's group, gets and what they don't get from those behind.
 fn class(who: AceWho, bits: u32) -> [Ace; 2] {
@@ -35,48 +28,10 @@ fn to_inherit(acl: &Acl) -> Vec<Ace> {
     acl.aces.iter().map(|ace| Ace { flags: TO_INHERIT, ..*ace }).collect()
 }
 
-impl Fixture {
-    fn new() -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(FileDisk::create(&dir.path().join("v"), 64 << 20).unwrap());
-        let spec = VolumeSpec { uuid: uuid::Uuid::from_u128(1), size_bytes: 64 << 20 };
-        let volume = Volume::create(disk, &spec, Time::default(), Tuning::default()).unwrap();
-        Fixture { volume, dir }
-    }
-    fn run(&self, op: Op) -> Attr {
-        self.volume.execute(&user(0), op).unwrap().object.after
-    }
-    /// A file or directory of user 1 and group 10.
-    fn make(&self, dir: FileId, name: &'static str, mode: u32, is_dir: bool) -> FileId {
-        let attrs = SetAttrs { mode: Some(mode), uid: Some(1), gid: Some(10), ..SetAttrs::default() };
-        let name = Bytes::from_static(name.as_bytes());
-        let op = if is_dir {
-            Op::Mkdir { dir, name, attrs }
-        } else {
-            Op::Create { dir, name, how: CreateHow::Guarded(attrs) }
-        };
-        self.run(op).id
-    }
-    fn set(&self, file: FileId, acl: Acl) -> Attr {
-        self.run(Op::SetAcl { file, acl: Some(acl) })
-    }
-    fn chmod(&self, file: FileId, mode: u32) -> Attr {
-        let attrs = SetAttrs { mode: Some(mode), ..SetAttrs::default() };
-        self.run(Op::SetAttr { file, attrs, guard: None })
-    }
-    fn mode(&self, file: FileId) -> u32 {
-        self.volume.getattr(file).unwrap().mode
-    }
-    fn acl(&self, file: FileId) -> Acl {
-        self.volume.acl(file).unwrap()
-    }
-    /// What a user may do with a file, as permission bits.
-    fn may(&self, cx: &Context, file: FileId) -> u32 {
-        let one = |want, bit| {
-            if self.volume.access(cx, file, Access(want)).unwrap().0 == Access(want) { bit } else { 0 }
-        };
-        one(Access::READ, R) | one(Access::MODIFY, W) | one(Access::EXECUTE, X)
-    }
+/// What a user may do with a file, as permission bits.
+fn bits(f: &Fixture, cx: &Context, file: FileId) -> u32 {
+    let one = |want, bit| if f.may(cx, file, want) { bit } else { 0 };
+    one(Access::READ, R) | one(Access::MODIFY, W) | one(Access::EXECUTE, X)
 }
 
 #[test]
@@ -87,11 +42,11 @@ fn the_mask_limits_all_but_the_owner_and_everyone() {
     let after = f.set(file, Acl::masked(0o756, [two_and_group(), named_group.to_vec()].concat(), false));
     assert_eq!(after.mode, 0o756, "the mode's group bits are the mask");
     let in_group = |gid| Context { groups: vec![gid], ..user(5) };
-    assert_eq!(f.may(&user(1), file), 7);
-    assert_eq!(f.may(&user(2), file), R | X);
-    assert_eq!(f.may(&in_group(10), file), R);
-    assert_eq!(f.may(&in_group(70), file), R);
-    assert_eq!(f.may(&user(3), file), R | W);
+    assert_eq!(bits(&f, &user(1), file), 7);
+    assert_eq!(bits(&f, &user(2), file), R | X);
+    assert_eq!(bits(&f, &in_group(10), file), R);
+    assert_eq!(bits(&f, &in_group(70), file), R);
+    assert_eq!(bits(&f, &user(3), file), R | W);
 }
 
 #[test]
@@ -102,10 +57,10 @@ fn a_chmod_sets_the_mask_and_nothing_else_of_the_group_class() {
     f.set(file, wide.clone());
     assert_eq!(f.chmod(file, 0o4604).mode, 0o4604);
     assert_eq!(f.acl(file), Acl::masked(0o604, two_and_group(), false));
-    assert_eq!(f.may(&user(2), file), 0);
+    assert_eq!(bits(&f, &user(2), file), 0);
     f.chmod(file, 0o670);
     assert_eq!(f.acl(file), wide, "what the mask took away comes back with it");
-    assert_eq!(f.may(&user(2), file), 7);
+    assert_eq!(bits(&f, &user(2), file), 7);
 }
 
 #[test]
@@ -117,10 +72,10 @@ fn a_file_inherits_what_the_mode_asked_for_leaves() {
     assert_eq!(f.mode(dir), 0o755);
     let file = f.make(dir, "a", 0o4664, false);
     assert_eq!(f.mode(file), 0o4664);
-    assert_eq!(f.may(&user(2), file), R | W);
+    assert_eq!(bits(&f, &user(2), file), R | W);
     assert_eq!(f.acl(file).mask(), Some(AceMask::of_permissions(R | W, false)));
     let child = f.make(dir, "child", 0o700, true);
-    assert_eq!((f.mode(child), f.may(&user(2), child)), (0o700, 0));
+    assert_eq!((f.mode(child), bits(&f, &user(2), child)), (0o700, 0));
     let handed_on: Vec<Ace> =
         f.acl(child).aces.iter().filter(|ace| ace.flags & TO_INHERIT != 0).copied().collect();
     assert_eq!(handed_on, default, "the limit is not inherited");

@@ -223,7 +223,16 @@ impl Random {
                     *self.pick(&[XattrHow::Either, XattrHow::Either, XattrHow::Create, XattrHow::Replace]);
                 Op::SetXattr { file, name, value: value.into(), how }
             }
-            4 | 5 => Op::RemoveXattr { file, name },
+            4 => Op::RemoveXattr { file, name },
+            5 => {
+                // One that is there, or by chance hardly any would be.
+                let files = model.files();
+                let named = files.iter().flat_map(|node| node.xattrs.keys().map(|name| (node.attr.id, name)));
+                let named: Vec<_> = named.collect();
+                let (file, name) =
+                    named.choose(&mut self.rng).map_or((file, name), |(id, name)| (*id, (*name).clone()));
+                Op::RemoveXattr { file, name }
+            }
             6..9 => Op::MakeStream { file, name: self.name(), guarded: self.chance(30) },
             _ => Op::RemoveStream { file, name: self.name() },
         }

@@ -199,6 +199,23 @@ fn disorder_in_directories() {
     only(&found, FindingKind::Directory, Some(ino), "says that it has 396 names");
 }
 
+/// Names that fold alike are in one slot, and no others: of two, one says that it is in the next.
+#[test]
+fn names_that_fold_alike_apart() {
+    let sample = Sample::new();
+    let dir = mkdir(&sample.volume, ROOT, "case");
+    create(&sample.volume, dir, "name");
+    create(&sample.volume, dir, "NAME");
+    sample.volume.close().unwrap();
+    let (_, found) = findings(&sample.disk);
+    assert!(found.iter().all(|finding| !finding.kind.is_damage()), "{found:#?}");
+    let mut surgeon = Surgeon::new(sample.disk.clone());
+    surgeon.edit_file(dir.ino, 0, 0, |page| page[HEAD + 22 + 4 + 3] |= 1);
+    surgeon.done();
+    let (_, found) = findings(&sample.disk);
+    among(&found, FindingKind::Directory, Some(dir.ino), "wrong slot");
+}
+
 /// Leads the only name in `dir/sub`'s place elsewhere: the first entry of the page.
 fn retarget(page: &mut crate::layout::Page, ino: u64, generation: u32, kind: FileKind) {
     page[HEAD + 8..HEAD + 16].copy_from_slice(&ino.to_le_bytes());
