@@ -99,6 +99,9 @@ fn tree(dir: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tree_goes_there_and_back_in_every_dialect() {
     let Some(site) = Site::new().await else { return };
+    // Else clients of SMB 3 would encrypt everything, and nothing would be signed.
+    let settings = json!({ "smb_encryption": "off" });
+    site.node.api.patch("/vservers/vs", settings).await.unwrap();
     let local = site.dir.path().join("tree");
     make_tree(&local);
     let wanted = tree(&local);
@@ -155,6 +158,11 @@ async fn who_may_what_is_what_the_volume_says() {
     let locked = site.smb("jane", PASSWORD, &[], "ls").await;
     assert!(text_of(&locked).contains("NT_STATUS_ACCOUNT_LOCKED_OUT"), "{}", text_of(&locked));
     assert!(site.smb("root", PASSWORD, &[], "ls").await.status.success());
+    // Who can't encrypt stays out where that is required.
+    let settings = json!({ "smb_encryption": "required" });
+    site.node.api.patch("/vservers/vs", settings).await.unwrap();
+    let plain = site.smb("root", PASSWORD, &["-m", "SMB2_10"], "ls").await;
+    assert!(text_of(&plain).contains("NT_STATUS_ACCESS_DENIED"), "{}", text_of(&plain));
     let share = json!({ "read_only": true });
     site.node.api.patch("/vservers/vs/shares/data", share).await.unwrap();
     let refused = site.smb("root", PASSWORD, &[], "mkdir mine").await;

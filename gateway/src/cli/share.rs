@@ -30,7 +30,7 @@ Examples:
 /// How much of the way between clients and server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Encryption {
-    /// Nothing.
+    /// What the client wants to have encrypted.
     Off,
     /// All, with clients that can (SMB 3); others come in without.
     Desired,

@@ -161,7 +161,7 @@ fn admit(
     let client_requires = u16::from(request.security_mode) & SIGNING_REQUIRED != 0;
     let signing_required = keys.is_some() && (shares.settings.signing_required || client_requires);
     let mut session_flags = if identity.user.is_none() { SESSION_IS_NULL } else { 0 };
-    if sealing_required {
+    if can_seal && seal != Encryption::Off {
         session_flags |= SESSION_ENCRYPT_DATA;
     }
     let protection =

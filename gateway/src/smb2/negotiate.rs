@@ -84,11 +84,10 @@ pub(super) fn smb1_header() -> Header {
 /// Answers NEGOTIATE.
 pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Result<(Agreed, Body), Failure> {
     let dialect = request.best_dialect().ok_or(NtStatus::NOT_SUPPORTED)?;
-    let offers_encryption = listener.vserver.shares().offers_encryption();
     let (mut cipher, mut signing) = match dialect {
         Dialect::Smb202 | Dialect::Smb210 => (None, SigningAlgorithm::HmacSha256),
         Dialect::Smb300 | Dialect::Smb302 => {
-            let can = request.capabilities & CAP_ENCRYPTION != 0 && offers_encryption;
+            let can = request.capabilities & CAP_ENCRYPTION != 0;
             (can.then_some(Cipher::Aes128Ccm), SigningAlgorithm::AesCmac)
         }
         Dialect::Smb311 => (None, SigningAlgorithm::AesCmac),
@@ -103,7 +102,7 @@ pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Resul
         // Galois mode first: it is the faster one by far.
         let ciphers = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Aes128Ccm, Cipher::Aes256Ccm];
         let ours = |offers: &Vec<u16>| ciphers.into_iter().find(|cipher| offers.contains(&cipher.id()));
-        cipher = offered.ciphers.as_ref().filter(|_| offers_encryption).and_then(ours);
+        cipher = offered.ciphers.as_ref().and_then(ours);
         let algorithms = [SigningAlgorithm::AesGmac, SigningAlgorithm::AesCmac, SigningAlgorithm::HmacSha256];
         let chosen = offered
             .signing
@@ -112,11 +111,7 @@ pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Resul
         signing = chosen.unwrap_or(signing);
         contexts = Some(NegotiateReplyContexts {
             preauth_salt: super::random()?,
-            cipher: offered
-                .ciphers
-                .as_ref()
-                .filter(|_| offers_encryption)
-                .map(|_| cipher.map_or(0, Cipher::id)),
+            cipher: offered.ciphers.as_ref().map(|_| cipher.map_or(0, Cipher::id)),
             signing: chosen.map(SigningAlgorithm::id),
         });
     }

@@ -90,7 +90,8 @@ pub(super) fn connect(
     let shares = vserver.shares();
     let share = shares.get(name).ok_or(NtStatus::BAD_NETWORK_NAME)?;
     let granted = granted(connection, session, share).ok_or(NtStatus::ACCESS_DENIED)?;
-    let sealing_required = shares.encryption_of(share) == Encryption::Required;
+    let seal = shares.encryption_of(share);
+    let sealing_required = seal == Encryption::Required;
     let can_seal = session.keys.as_ref().is_some_and(|keys| keys.opening.is_some());
     if sealing_required && !can_seal {
         return Err(NtStatus::ACCESS_DENIED.into());
@@ -108,7 +109,7 @@ pub(super) fn connect(
     if share.access_based_enumeration {
         share_flags |= SHARE_ACCESS_BASED_DIRECTORY_ENUM;
     }
-    if sealing_required {
+    if can_seal && seal != Encryption::Off {
         share_flags |= SHARE_ENCRYPT_DATA;
     }
     let response = TreeConnectResponse {

@@ -24,7 +24,7 @@ const NAMES_TAKEN: [&str; 5] = ["IPC$", "ADMIN$", "global", "pipe", "mailslot"];
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Encryption {
-    /// Nothing
+    /// What the client wants to have encrypted
     #[default]
     Off,
     /// All, with clients that can (SMB 3); others come in without
@@ -221,12 +221,6 @@ impl Shares {
     pub fn encryption_of(&self, share: &Share) -> Encryption {
         self.settings.encryption.max(share.encryption)
     }
-
-    /// Whether clients are told, before they name a share, that the server can encrypt.
-    pub fn offers_encryption(&self) -> bool {
-        let strongest = self.shares.values().map(|share| share.encryption).max().unwrap_or_default();
-        strongest.max(self.settings.encryption) > Encryption::Off
-    }
 }
 
 #[cfg(test)]
@@ -300,8 +294,8 @@ mod tests {
         let strong = Share { encryption: Encryption::Required, ..Share::new("a", "/") };
         let settings = |encryption| SmbSettings { encryption, ..SmbSettings::default() };
         let off = Shares::new(settings(Encryption::Off), [Share::new("b", "/")]);
-        assert!(!off.offers_encryption());
-        assert!(Shares::new(settings(Encryption::Off), [strong.clone()]).offers_encryption());
+        assert_eq!(off.encryption_of(off.get("b").unwrap()), Encryption::Off);
+        assert_eq!(off.encryption_of(&strong), Encryption::Required);
         let shares = Shares::new(SmbSettings::default(), [Share::new("b", "/")]);
         assert_eq!(shares.encryption_of(shares.get("b").unwrap()), Encryption::Desired);
         assert_eq!(shares.encryption_of(&strong), Encryption::Required);
