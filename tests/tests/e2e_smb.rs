@@ -170,6 +170,21 @@ async fn who_may_what_is_what_the_volume_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_are_listed_but_those_that_hide() {
+    let Some(site) = Site::new().await else { return };
+    let hidden = json!({ "name": "Hidden", "path": "/data", "browseable": false });
+    site.node.api.post("/vservers/vs/shares", hidden).await.unwrap();
+    let login = site.dir.path().join("login");
+    std::fs::write(&login, format!("username=root\npassword={PASSWORD}\n")).unwrap();
+    let mut command = Command::new("smbclient");
+    command.arg("-g").arg("-L").arg(site.address.to_string()).arg("-p").arg(site.smb_port.to_string());
+    let output = command.arg("-A").arg(&login).kill_on_drop(true).output().await.unwrap();
+    let text = text_of(&output);
+    assert!(text.contains("Disk|Data|all there is") && text.contains("IPC|IPC$|"), "{text}");
+    assert!(!text.contains("Hidden"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_share_moves_with_its_users() {
     let Some(site) = Site::new().await else { return };
     let dir = site.dir.path().join("b");

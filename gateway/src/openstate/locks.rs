@@ -19,7 +19,7 @@ pub struct Held {
     pub since_s: u64,
 }
 
-/// The locks of one file, by first byte. Those of one owner never overlap.
+/// The locks of one file, by first byte. Those of one owner never overlap, but where its protocol stacks them.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     held: Vec<Held>,
@@ -30,7 +30,7 @@ impl Locks {
         &self.held
     }
 
-    /// Others' locks that keep `owner` from having this one.
+    /// Locks that keep `owner` from having this one: others', and its own where they stack.
     pub(super) fn conflicts<'a>(
         &'a self,
         owner: &'a Owner,
@@ -39,8 +39,16 @@ impl Locks {
     ) -> impl Iterator<Item = &'a Held> {
         let end = self.held.partition_point(|held| held.range.first <= range.last);
         self.held[..end].iter().filter(move |held| {
-            (held.exclusive || exclusive) && held.range.overlaps(range) && *held.owner != *owner
+            (held.exclusive || exclusive)
+                && held.range.overlaps(range)
+                && (owner.stacks_locks() || *held.owner != *owner)
         })
+    }
+
+    /// The lock that keeps `owner` from reading or writing bytes: another's exclusive one, and for a write anybody's shared one.
+    pub(super) fn barring(&self, owner: &Owner, range: ByteRange, writes: bool) -> Option<&Held> {
+        let bars = |held: &Held| if held.exclusive { *held.owner != *owner } else { writes };
+        self.held.iter().find(|held| held.range.overlaps(range) && bars(held))
     }
 
     /// The owner's own locks in `range`.
@@ -50,11 +58,17 @@ impl Locks {
 
     /// Whether [`Locks::clear`] would leave more locks than there are.
     pub(super) fn clear_splits(&self, owner: &Owner, range: ByteRange) -> bool {
-        self.of(owner, range).any(|held| held.range.first < range.first && held.range.last > range.last)
+        !owner.stacks_locks()
+            && self
+                .of(owner, range)
+                .any(|held| held.range.first < range.first && held.range.last > range.last)
     }
 
     /// Gives the lock to its owner, in place of what that has in the range. The caller has seen to conflicts.
     pub(super) fn set(&mut self, mut new: Held) {
+        if new.owner.stacks_locks() {
+            return self.insert(new);
+        }
         self.clear(&new.owner, new.range);
         let mergeable = |held: &Held| {
             held.exclusive == new.exclusive
@@ -78,8 +92,13 @@ impl Locks {
         self.insert(new);
     }
 
-    /// Takes `range` from what the owner has.
+    /// Takes `range` from what the owner has; where its locks stack, the one of just this range.
     pub(super) fn clear(&mut self, owner: &Owner, range: ByteRange) {
+        if owner.stacks_locks() {
+            let one = self.held.iter().position(|held| held.range == range && *held.owner == *owner);
+            one.map(|at| self.held.remove(at));
+            return;
+        }
         let mut rests = Vec::new();
         self.held.retain(|held| {
             let hit = held.range.overlaps(range) && *held.owner == *owner;

@@ -4,7 +4,7 @@
 //! an owner is a protocol, a client and some bytes; whom to tell of a lock that was waited for is the protocol's to
 //! know. What is held here is advisory for NFS: no READ or WRITE asks.
 //!
-//! Semantics are those of POSIX fcntl: a lock of an owner replaces what the owner had in its range, ranges split and
+//! Semantics are those of POSIX fcntl, but where a protocol stacks its locks ([`Protocol::stacks_locks`]): a lock of an owner replaces what the owner had in its range, ranges split and
 //! merge, and only others' locks conflict. Requests that wait get the lock in the order in which they came, each as
 //! soon as nothing that is *held* keeps it out; a stream of shared locks can make an exclusive one wait for long, as
 //! with Linux. A request that would close a circle of waiting owners is refused.
@@ -193,10 +193,17 @@ impl LockTable {
         self.table.lock().test(file, owner, range, exclusive)
     }
 
-    /// Whether the owner holds anything in `range`.
+    /// Whether the owner holds a lock of just this range.
     pub fn holds(&self, file: FileKey, owner: &Owner, range: ByteRange) -> bool {
         let table = self.table.lock();
-        table.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some())
+        let is_it = |held: &Held| held.range == range;
+        table.files.get(&file).is_some_and(|state| state.locks.of(owner, range).any(is_it))
+    }
+
+    /// The lock that keeps the owner from reading, or writing, bytes, where locks do so: SMB's do, and SMB's clients heed all.
+    pub fn barring(&self, file: FileKey, owner: &Owner, range: ByteRange, writes: bool) -> Option<Held> {
+        let table = self.table.lock();
+        table.files.get(&file)?.locks.barring(owner, range, writes).cloned()
     }
 
     /// Gives up what the owner holds in `range`, and requests for just this range that wait.
@@ -247,11 +254,7 @@ impl LockTable {
 
     /// Gives up all that one owner has of a file.
     pub fn close(&self, file: FileKey, owner: &Owner) -> Unshared {
-        self.change(|table| {
-            // All of a range is given up, so that nothing becomes two.
-            let _ = table.unlock(file, owner, ByteRange { first: 0, last: u64::MAX }, &self.limits);
-            table.unshare(file, owner)
-        })
+        self.change(|table| table.close(file, owner))
     }
 
     /// Gives up all that the clients have that `whose` names, but for what belongs to their life `keep`. Says how many

@@ -28,6 +28,15 @@ impl Protocol {
         }
     }
 
+    /// Whether locks of one owner stand beside one another: they conflict with each other too, never merge, and are given up as
+    /// they were taken (MS-FSA §2.1.5.8).
+    pub fn stacks_locks(self) -> bool {
+        match self {
+            Protocol::Nlm => false,
+            Protocol::Smb2 => true,
+        }
+    }
+
     /// The word that the API shows.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,6 +80,12 @@ pub struct Owner {
     pub client: Arc<Client>,
     /// What the protocol tells its owners apart by.
     pub id: Box<[u8]>,
+}
+
+impl Owner {
+    pub(super) fn stacks_locks(&self) -> bool {
+        self.client.protocol.stacks_locks()
+    }
 }
 
 /// Bytes `first` to `last`, both included.

@@ -85,7 +85,8 @@ impl Table {
     fn grant_now(&mut self, file: FileKey, lock: Held, limits: &Limits) -> Result<(), Full> {
         let state = self.files.entry(file).or_default();
         // Without more than it has already: a lock that is asked for again always fits.
-        let have = state.locks.of(&lock.owner, lock.range).any(|held| covers(held, &lock));
+        let have = !lock.owner.stacks_locks()
+            && state.locks.of(&lock.owner, lock.range).any(|held| covers(held, &lock));
         if !have {
             self.room(&lock.owner.client, limits)?;
         }
@@ -265,6 +266,19 @@ impl Table {
     pub(super) fn put_share(&mut self, file: FileKey, share: Share) {
         let client = Arc::clone(&share.owner.client);
         self.change_shares(file, &client, |shares| shares.set(share));
+    }
+
+    /// Gives up all that an owner has of a file.
+    pub(super) fn close(&mut self, file: FileKey, owner: &Owner) -> Unshared {
+        if self
+            .files
+            .get(&file)
+            .is_some_and(|state| state.locks.all().iter().any(|held| *held.owner == *owner))
+        {
+            self.change_locks(file, &owner.client, |locks| locks.drop_where(|held| *held.owner == *owner));
+            self.wake(file);
+        }
+        self.unshare(file, owner)
     }
 
     pub(super) fn unshare(&mut self, file: FileKey, owner: &Owner) -> Unshared {

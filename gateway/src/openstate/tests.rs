@@ -258,6 +258,37 @@ fn a_file_that_is_to_go_goes_with_the_last_of_those_who_have_it_open() {
 }
 
 #[test]
+fn locks_of_smb_stand_beside_one_another() {
+    let table = LockTable::default();
+    let smb = |who: u8| {
+        let client = Client { protocol: Protocol::Smb2, ..client(who) };
+        Owner { client: Arc::new(client), id: Box::from([who]) }
+    };
+    let lock = |who: u8, first: u64, len: u64, exclusive: bool| {
+        let request = request(who, ByteRange::new(first, len), exclusive, false);
+        table.lock(LockRequest { owner: smb(who), ..request }).unwrap() == LockOutcome::Granted
+    };
+    let bars = |who: u8, first: u64, writes: bool| {
+        table.barring(file(1), &smb(who), ByteRange::new(first, 1), writes).is_some()
+    };
+    assert!(lock(0, 0, 10, false) && lock(0, 0, 10, false) && lock(0, 5, 10, false));
+    assert!(!lock(0, 9, 1, true), "its own lock is in the way");
+    assert!(lock(0, 20, 10, true) && !lock(0, 20, 10, true) && !lock(0, 25, 1, false));
+    assert!(bars(0, 0, true) && !bars(0, 0, false), "a shared lock keeps its owner from writing");
+    assert!(!bars(0, 20, true) && bars(1, 20, false));
+    let range = ByteRange::new(0, 10);
+    assert!(!table.holds(file(1), &smb(0), ByteRange::new(0, 5)), "none is just this one");
+    for _ in 0..2 {
+        assert!(table.holds(file(1), &smb(0), range));
+        table.unlock(file(1), &smb(0), range).unwrap();
+    }
+    assert!(!table.holds(file(1), &smb(0), range));
+    assert_eq!(table.counts().locks, 2);
+    table.close(file(1), &smb(0));
+    assert_eq!((table.counts().locks, table.counts().clients), (0, 0));
+}
+
+#[test]
 fn what_ends_with_its_connection_does_not_move() {
     let table = LockTable::default();
     let client = Arc::new(Client { protocol: Protocol::Smb2, ..(*owner(0).client).clone() });

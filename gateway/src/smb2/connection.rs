@@ -6,6 +6,7 @@ use super::dispatch;
 use super::frames::{Frame, FrameReader};
 use super::login::Pending;
 use super::negotiate::{Agreed, TRANSFER_MAX};
+use super::reply::SendKeys;
 use super::session::Session;
 use super::window::Window;
 use super::wire::status::NtStatus;
@@ -64,13 +65,24 @@ pub(super) enum Outcome {
 }
 
 impl Connection {
+    /// Who is logged in.
     pub(super) fn session(&self, id: u64) -> Option<Arc<Session>> {
-        self.sessions.lock().get(&id).cloned()
+        self.sessions.lock().get(&id).filter(|session| !session.has_ended()).cloned()
+    }
+
+    /// How a session that has ended protected what it sent: so its end is told, too.
+    pub(super) fn ended_keys(&self, id: u64) -> Option<Arc<SendKeys>> {
+        self.sessions.lock().get(&id)?.keys.as_ref().map(|keys| Arc::clone(&keys.send))
     }
 
     /// A session that has just logged in.
     pub(super) fn put_session(&self, session: Arc<Session>) -> Result<(), NtStatus> {
         let mut sessions = self.sessions.lock();
+        if sessions.len() >= SESSIONS_MAX {
+            // Whatever a request that ran at its end has opened since is closed with it.
+            let ended = sessions.extract_if(|_, session| session.has_ended());
+            ended.for_each(|(_, session)| self.listener.end(&session));
+        }
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
@@ -82,7 +94,7 @@ impl Connection {
 
     /// Ends a session: what it has open is closed.
     pub(super) fn log_off(&self, id: u64) {
-        if let Some(session) = self.sessions.lock().remove(&id) {
+        if let Some(session) = self.session(id) {
             self.listener.end(&session);
         }
     }

@@ -4,7 +4,6 @@ use super::dispatch::Asked;
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure, Reply};
-use super::tree::Root;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::create_contexts::CreateContext;
@@ -91,9 +90,6 @@ fn check(request: &CreateRequest) -> Result<(), NtStatus> {
 /// Opens or makes a file or directory. Gives the id of the new open too.
 pub(super) async fn create(asked: &Asked) -> Result<(FileId, Body), Failure> {
     let request = CreateRequest::decode(&asked.message)?;
-    if matches!(asked.tree.root, Root::Pipes) {
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
-    }
     check(&request)?;
     let reconnects = |context: &CreateContext| {
         matches!(context, CreateContext::DurableReconnect { .. } | CreateContext::DurableReconnectV2 { .. })

@@ -5,7 +5,7 @@ use super::connection::{Connection, Outcome};
 use super::negotiate::Agreed;
 use super::reply::{Answered, Body, Failure, Protection, Reply, Response, frame};
 use super::session::Session;
-use super::tree::{self, Tree};
+use super::tree::{self, Root, Tree};
 use super::wire::FileId;
 use super::wire::frame::{FrameKind, Messages, Smb1Negotiate, TRANSFORM_LEN, TransformHeader};
 use super::wire::header::{Command, FLAG_RESPONSE, HEADER_LEN, Header};
@@ -13,7 +13,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{create, directory, io, ioctl, locking, login, negotiate, query, set};
+use super::{create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
 use crate::vserver::Cost;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -189,6 +189,9 @@ async fn one(
     let (session, protection) = match admit(connection, header, &message, sealed, chain.session_id) {
         Ok(admitted) => admitted,
         Err(Refused::Status(status)) => return answer(chain, Protection::None, Err(status.into())),
+        Err(Refused::Ended(protection)) => {
+            return answer(chain, protection, Err(NtStatus::USER_SESSION_DELETED.into()));
+        }
         Err(Refused::Close) => return None,
     };
     let tree_id = &mut chain.tree_id;
@@ -241,6 +244,8 @@ fn first(connection: &Connection, header: &Header, message: &Bytes, credits: u16
 
 enum Refused {
     Status(NtStatus),
+    /// The session is over.
+    Ended(Protection),
     Close,
 }
 
@@ -252,7 +257,11 @@ fn admit(
     sealed: Option<&Arc<Session>>,
     session_id: u64,
 ) -> Result<(Arc<Session>, Protection), Refused> {
-    let session = connection.session(session_id).ok_or(Refused::Status(NtStatus::USER_SESSION_DELETED))?;
+    let ended = || {
+        let keys = connection.ended_keys(session_id).filter(|_| header.is_signed());
+        Refused::Ended(keys.map_or(Protection::None, Protection::Signed))
+    };
+    let session = connection.session(session_id).ok_or_else(ended)?;
     let Some(keys) = &session.keys else { return Ok((session, Protection::None)) };
     let send = Arc::clone(&keys.send);
     if let Some(by) = sealed {
@@ -304,7 +313,20 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
         return Some(Err(status.into()));
     }
     let mut file = asked.previous;
+    let in_pipes = matches!(asked.tree.root, Root::Pipes);
     let reply = match command {
+        // What needs no open, and pipes.
+        Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => ioctl::ioctl(&asked)?,
+        Command::TreeDisconnect if in_pipes => disconnect(&asked),
+        _ if in_pipes => {
+            let (opened, reply) = pipe::run(&asked, command);
+            if command == Command::Create {
+                file = Some(opened.ok_or_else(|| {
+                    reply.as_ref().err().map_or(NtStatus::FILE_CLOSED, |failure| failure.status)
+                }));
+            }
+            reply
+        }
         Command::TreeDisconnect => disconnect(&asked),
         Command::Create => {
             let made = create::create(&asked).await;
@@ -324,10 +346,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
             gone.run_until_cancelled(tokio::time::sleep(locking::RETRY)).await?;
             pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
         },
-        Command::Ioctl => match ioctl::ioctl(&asked) {
-            Some(reply) => reply,
-            None => return None,
-        },
+        Command::Ioctl => ioctl::ioctl(&asked)?,
         Command::QueryDirectory => directory::query(&asked),
         Command::QueryInfo => query::query(&asked),
         Command::SetInfo => set::set(&asked).await,

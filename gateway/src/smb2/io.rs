@@ -33,7 +33,7 @@ async fn off_thread<T: Send + 'static>(
     }
 }
 
-/// Others' locks keep this one out of the range.
+/// Whether a lock keeps this open from the range.
 fn check_locks(
     vserver: &Vserver,
     open: &Open,
@@ -45,7 +45,7 @@ fn check_locks(
         return Ok(());
     }
     let range = ByteRange::new(offset, len as u64);
-    match vserver.locks.test(open.key, &open.owner, range, writes) {
+    match vserver.locks.barring(open.key, &open.owner, range, writes) {
         None => Ok(()),
         Some(_) => Err(NtStatus::FILE_LOCK_CONFLICT),
     }

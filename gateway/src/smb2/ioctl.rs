@@ -7,6 +7,13 @@ use super::wire::FileId;
 use super::wire::fsctl::code;
 use super::wire::ioctl::{IS_FSCTL, IoctlRequest, IoctlResponse};
 use super::wire::status::NtStatus;
+use bytes::Bytes;
+
+/// Whether a control is about the connection, or is answered alike wherever it is sent.
+pub(super) fn is_about_connection(message: &Bytes) -> bool {
+    let about = [code::VALIDATE_NEGOTIATE_INFO, code::DFS_GET_REFERRALS, code::DFS_GET_REFERRALS_EX];
+    IoctlRequest::decode(message).is_ok_and(|request| about.contains(&request.ctl_code))
+}
 
 /// Answers IOCTL. `None`: the connection has to end.
 pub(super) fn ioctl(asked: &Asked) -> Option<Reply> {

@@ -18,6 +18,7 @@ mod login;
 mod negotiate;
 mod open;
 mod path;
+mod pipe;
 mod query;
 mod reply;
 mod rights;
@@ -26,6 +27,8 @@ mod session;
 mod set;
 mod shown;
 mod status;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod window;
 pub mod wire;

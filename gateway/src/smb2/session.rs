@@ -5,6 +5,7 @@ use super::crypto::{
 };
 use super::negotiate::Agreed;
 use super::open::Open;
+use super::pipe::Pipe;
 use super::reply::{NO_CIPHER, SendKeys};
 use super::tree::Tree;
 use super::wire::FileId;
@@ -15,10 +16,12 @@ use fsstore::Context;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Most trees of one session.
 const TREES_MAX: usize = 256;
+/// Most pipes of one session.
+const PIPES_MAX: usize = 64;
 /// Most opens of one session.
 const OPENS_MAX: usize = 16_384;
 
@@ -89,8 +92,10 @@ pub(super) struct Session {
     pub(super) signing_required: bool,
     /// What comes in has to be encrypted, and so is what goes out.
     pub(super) sealing_required: bool,
+    ended: AtomicBool,
     trees: Mutex<HashMap<u32, Arc<Tree>>>,
     opens: Mutex<HashMap<u64, Arc<Open>>>,
+    pipes: Mutex<HashMap<u64, Arc<Pipe>>>,
     next_tree: AtomicU32,
     next_open: AtomicU64,
 }
@@ -109,8 +114,10 @@ impl Session {
             keys,
             signing_required,
             sealing_required,
+            ended: AtomicBool::new(false),
             trees: Mutex::default(),
             opens: Mutex::default(),
+            pipes: Mutex::default(),
             next_tree: AtomicU32::new(1),
             next_open: AtomicU64::new(1),
         })
@@ -165,9 +172,35 @@ impl Session {
         Ok(open)
     }
 
+    /// Adds a pipe and gives its number.
+    pub(super) fn keep_pipe(&self, pipe: Arc<Pipe>) -> Result<u64, NtStatus> {
+        let mut pipes = self.pipes.lock();
+        if pipes.len() >= PIPES_MAX {
+            return Err(NtStatus::PIPE_NOT_AVAILABLE);
+        }
+        let number = self.next_open.fetch_add(1, Ordering::Relaxed);
+        pipes.insert(number, pipe);
+        Ok(number)
+    }
+
+    pub(super) fn pipe(&self, id: FileId) -> Result<Arc<Pipe>, NtStatus> {
+        self.pipes.lock().get(&id.volatile).cloned().ok_or(NtStatus::FILE_CLOSED)
+    }
+
+    pub(super) fn remove_pipe(&self, id: FileId) -> Result<(), NtStatus> {
+        self.pipes.lock().remove(&id.volatile).map(drop).ok_or(NtStatus::FILE_CLOSED)
+    }
+
+    /// Whether nobody is logged in here any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Ends everything and gives what was open.
     pub(super) fn end(&self) -> Vec<Arc<Open>> {
+        self.ended.store(true, Ordering::Relaxed);
         self.trees.lock().clear();
+        self.pipes.lock().clear();
         self.opens.lock().drain().map(|(_, open)| open).collect()
     }
 }

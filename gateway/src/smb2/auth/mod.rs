@@ -10,7 +10,7 @@ mod messages;
 mod ntlm;
 pub mod spnego;
 #[cfg(test)]
-mod tests;
+pub(in crate::smb2) mod tests;
 
 pub use acceptor::{Acceptor, Step};
 pub use keys::{NtHash, nt_hash};

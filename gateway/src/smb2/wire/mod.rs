@@ -33,7 +33,7 @@ pub mod session;
 pub mod sid;
 pub mod status;
 #[cfg(test)]
-mod tests;
+pub(in crate::smb2) mod tests;
 pub mod tree;
 
 pub use cursor::Reader;

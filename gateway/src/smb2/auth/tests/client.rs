@@ -5,10 +5,10 @@ use super::super::messages::flags;
 use super::super::{NtHash, der, nt_hash, spnego};
 
 /// What the client chooses as its exported session key.
-pub(super) const SESSION_KEY: [u8; 16] = [0x5a; 16];
+pub(in crate::smb2) const SESSION_KEY: [u8; 16] = [0x5a; 16];
 
 /// What Linux and Samba ask for.
-pub(super) const FLAGS: u32 = flags::UNICODE
+pub(in crate::smb2) const FLAGS: u32 = flags::UNICODE
     | flags::REQUEST_TARGET
     | flags::SIGN
     | flags::SEAL
@@ -21,14 +21,14 @@ pub(super) const FLAGS: u32 = flags::UNICODE
     | flags::KEY_EXCH
     | flags::STRONG_56;
 
-pub(super) struct Client {
-    pub(super) user: &'static str,
-    pub(super) hash: NtHash,
-    pub(super) flags: u32,
+pub(in crate::smb2) struct Client {
+    pub(in crate::smb2) user: &'static str,
+    pub(in crate::smb2) hash: NtHash,
+    pub(in crate::smb2) flags: u32,
     /// Say in MsvAvFlags that there is a MIC.
-    pub(super) says_mic: bool,
+    pub(in crate::smb2) says_mic: bool,
     /// Put one there.
-    pub(super) makes_mic: bool,
+    pub(in crate::smb2) makes_mic: bool,
 }
 
 impl Default for Client {
@@ -38,12 +38,12 @@ impl Default for Client {
 }
 
 impl Client {
-    pub(super) fn negotiate(&self) -> Vec<u8> {
+    pub(in crate::smb2) fn negotiate(&self) -> Vec<u8> {
         let head = [&b"NTLMSSP\0"[..], &1u32.to_le_bytes(), &self.flags.to_le_bytes(), &[0; 16]].concat();
         [head, vec![6, 1, 0, 0, 0, 0, 0, 15]].concat()
     }
 
-    pub(super) fn authenticate(&self, challenge: &[u8]) -> Vec<u8> {
+    pub(in crate::smb2) fn authenticate(&self, challenge: &[u8]) -> Vec<u8> {
         let target_info = &challenge[payload(challenge, 40)];
         let mut blob = vec![1, 1, 0, 0, 0, 0, 0, 0];
         blob.extend([0x11; 8]); // time
@@ -72,20 +72,20 @@ impl Client {
         message
     }
 
-    pub(super) fn mech_list_mic(&self, mech_types: &[u8]) -> [u8; 16] {
+    pub(in crate::smb2) fn mech_list_mic(&self, mech_types: &[u8]) -> [u8; 16] {
         first_signature(&SESSION_KEY, self.flags, Direction::ClientToServer, mech_types)
     }
 }
 
 /// Where the payload is whose length and place stand at `at`.
-pub(super) fn payload(message: &[u8], at: usize) -> std::ops::Range<usize> {
+pub(in crate::smb2) fn payload(message: &[u8], at: usize) -> std::ops::Range<usize> {
     let length = usize::from(u16::from_le_bytes([message[at], message[at + 1]]));
     let start = usize::from(u16::from_le_bytes([message[at + 4], message[at + 5]]));
     start..start + length
 }
 
 /// AUTHENTICATE_MESSAGE of LM and NT response, domain, user, workstation, session key; its MIC is zero.
-pub(super) fn message(payloads: &[&[u8]; 6], flags: u32) -> Vec<u8> {
+pub(in crate::smb2) fn message(payloads: &[&[u8]; 6], flags: u32) -> Vec<u8> {
     let mut bytes = [&b"NTLMSSP\0"[..], &3u32.to_le_bytes()].concat();
     let mut at = 88;
     for payload in payloads {
@@ -102,14 +102,14 @@ pub(super) fn message(payloads: &[&[u8]; 6], flags: u32) -> Vec<u8> {
 }
 
 /// MechTypeList as it goes into a mechListMIC.
-pub(super) fn mech_types(mechanisms: &[&[u8]]) -> Vec<u8> {
+pub(in crate::smb2) fn mech_types(mechanisms: &[&[u8]]) -> Vec<u8> {
     let types: Vec<u8> =
         mechanisms.iter().flat_map(|oid| der::element(der::OBJECT_IDENTIFIER, &[oid])).collect();
     der::element(der::SEQUENCE, &[&types])
 }
 
 /// NegTokenInit of a client.
-pub(super) fn init(mechanisms: &[&[u8]], token: Option<&[u8]>) -> Vec<u8> {
+pub(in crate::smb2) fn init(mechanisms: &[&[u8]], token: Option<&[u8]>) -> Vec<u8> {
     let offer = spnego::offer(mechanisms);
     let Some(token) = token else { return offer };
     let types = der::element(der::context(0), &[&mech_types(mechanisms)]);
@@ -120,7 +120,7 @@ pub(super) fn init(mechanisms: &[&[u8]], token: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// NegTokenResp of a client.
-pub(super) fn respond(token: &[u8], mic: Option<&[u8]>) -> Vec<u8> {
+pub(in crate::smb2) fn respond(token: &[u8], mic: Option<&[u8]>) -> Vec<u8> {
     let response = spnego::NegTokenResp {
         response_token: Some(token),
         mech_list_mic: mic,

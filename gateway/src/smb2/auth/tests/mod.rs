@@ -1,6 +1,6 @@
 //! Vectors of the specification, tokens of real clients, a client of our own for what vectors do not show, and noise.
 
-mod client;
+pub(in crate::smb2) mod client;
 mod login;
 mod malformed;
 mod recorded;

@@ -50,7 +50,7 @@ fn nobody_takes_a_header_for_a_message() {
 }
 
 /// Changes some bytes, most of them to numbers that lengths and offsets trip over, and sometimes the length.
-fn spoilt(sample: &[u8], random: &mut Random) -> Bytes {
+pub(in crate::smb2) fn spoilt(sample: &[u8], random: &mut Random) -> Bytes {
     const SPITEFUL: &[u8] = &[0, 1, 2, 7, 8, 0x3f, 0x40, 0x41, 0x7f, 0x80, 0xfe, 0xff];
     let mut bytes = sample.to_vec();
     // The header is nothing to the decoders of bodies.

@@ -3,13 +3,13 @@
 mod create;
 mod directory;
 mod header;
-mod hostile;
+pub(in crate::smb2) mod hostile;
 mod info;
 mod io;
 mod ioctl;
 mod names;
 mod negotiate;
-mod samples;
+pub(in crate::smb2) mod samples;
 mod security;
 mod session;
 mod waiting;

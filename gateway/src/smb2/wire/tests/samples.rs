@@ -21,10 +21,10 @@ use super::{create, directory, hex, info, io, ioctl, message, negotiate, securit
 use bytes::Bytes;
 
 /// A decoder, and whether it takes these bytes.
-pub(super) type Decoder = fn(&Bytes) -> bool;
+pub(in crate::smb2) type Decoder = fn(&Bytes) -> bool;
 
 /// Decoders of whole messages, each with a good one.
-pub(super) fn requests() -> Vec<(&'static str, Bytes, Decoder)> {
+pub(in crate::smb2) fn requests() -> Vec<(&'static str, Bytes, Decoder)> {
     let four = message(2, &[&hex("0400 0000")]);
     vec![
         ("NEGOTIATE", negotiate::request(), |bytes| NegotiateRequest::decode(bytes).is_ok()),
@@ -75,13 +75,13 @@ pub(super) fn contents() -> Vec<(&'static str, Bytes, Decoder)> {
 }
 
 /// Numbers from a seed (SplitMix64), which is printed; `SEED` in the environment replays it.
-pub(super) struct Random {
+pub(in crate::smb2) struct Random {
     seed: u64,
     state: u64,
 }
 
 impl Random {
-    pub(super) fn seeded() -> Random {
+    pub(in crate::smb2) fn seeded() -> Random {
         let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -91,14 +91,14 @@ impl Random {
         Random { seed, state: seed }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::smb2) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }
 
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(in crate::smb2) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end.max(1) as u64).unwrap()
     }
 }
