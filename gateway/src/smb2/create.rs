@@ -12,7 +12,7 @@ use super::wire::names::Path;
 use super::wire::status::NtStatus;
 use super::{rights, shown};
 use crate::openstate::{Access, FileKey, ShareRequest};
-use crate::vserver::Vserver;
+use crate::vserver::{GatePass, Vserver};
 use fsstore::{Attr, Context, CreateHow, FileKind, Op, SetAttrs, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ fn check(request: &CreateRequest) -> Result<(), NtStatus> {
 }
 
 /// Opens or makes a file or directory. Gives the id of the new open too.
-pub(super) async fn create(asked: &Asked) -> Result<(FileId, Body), Failure> {
+pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
     let request = CreateRequest::decode(&asked.message)?;
     check(&request)?;
     let reconnects = |context: &CreateContext| {
@@ -107,11 +107,12 @@ pub(super) async fn create(asked: &Asked) -> Result<(FileId, Body), Failure> {
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
-    Opening { asked, request, cx, volume, found }.run().await
+    Opening { asked, inside, request, cx, volume, found }.run().await
 }
 
 struct Opening<'a> {
     asked: &'a Asked,
+    inside: &'a GatePass,
     request: CreateRequest,
     cx: Context,
     volume: Arc<Volume>,
@@ -158,7 +159,7 @@ impl Opening<'_> {
             Ok(attr) => attr,
             Err(failure) => {
                 open.delete_on_close.store(false, Ordering::Relaxed);
-                open.close(&self.asked.connection.listener);
+                open.close(self.vserver(), self.inside);
                 return Err(failure);
             }
         };
@@ -288,12 +289,12 @@ impl Opening<'_> {
 }
 
 /// Closes an open.
-pub(super) fn close(asked: &Asked) -> Reply {
+pub(super) fn close(asked: &Asked, inside: &GatePass) -> Reply {
     let request = CloseRequest::decode(&asked.message)?;
     let open = asked.session.remove(asked.id(request.file_id)?, &asked.tree)?;
     let vserver = &asked.connection.listener.vserver;
     let attr = if request.wants_attributes() { open.attr(vserver).ok() } else { None };
     let file = attr.map(|attr| shown::facts(&attr, &open.name.lock().name));
-    open.close(&asked.connection.listener);
+    open.close(vserver, inside);
     Ok(Body::of(|out| CloseResponse { file }.encode(out)))
 }

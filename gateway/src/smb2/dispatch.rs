@@ -14,7 +14,7 @@ use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
 use super::{create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
-use crate::vserver::Cost;
+use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -317,7 +317,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
     let reply = match command {
         // What needs no open, and pipes.
         Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => ioctl::ioctl(&asked)?,
-        Command::TreeDisconnect if in_pipes => disconnect(&asked),
+        Command::TreeDisconnect if in_pipes => disconnect(&asked, &pass),
         _ if in_pipes => {
             let (opened, reply) = pipe::run(&asked, command);
             if command == Command::Create {
@@ -327,13 +327,13 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
             }
             reply
         }
-        Command::TreeDisconnect => disconnect(&asked),
+        Command::TreeDisconnect => disconnect(&asked, &pass),
         Command::Create => {
-            let made = create::create(&asked).await;
+            let made = create::create(&asked, &pass).await;
             file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
             made.map(|(_, body)| body)
         }
-        Command::Close => create::close(&asked),
+        Command::Close => create::close(&asked, &pass),
         Command::Flush => io::flush(&asked).await,
         Command::Read => io::read(&asked).await,
         Command::Write => io::write(&asked).await,
@@ -380,8 +380,8 @@ fn named(command: Command, message: &[u8]) -> Option<FileId> {
     Some(FileId { persistent: u64::from_le_bytes(*persistent), volatile: u64::from_le_bytes(*volatile) })
 }
 
-fn disconnect(asked: &Asked) -> Reply {
+fn disconnect(asked: &Asked, inside: &GatePass) -> Reply {
     let opens = asked.session.disconnect(asked.tree.id).ok_or(NtStatus::NETWORK_NAME_DELETED)?;
-    opens.iter().for_each(|open| open.close(&asked.connection.listener));
+    opens.iter().for_each(|open| open.close(&asked.connection.listener.vserver, inside));
     Ok(Body::of(|out| TreeDisconnectResponse.encode(out)))
 }

@@ -76,7 +76,13 @@ impl Listener {
     /// Ends a session and closes what it has open.
     fn end(&self, session: &Session) {
         self.sessions.lock().remove(&session.id);
-        session.end().iter().for_each(|open| open.close(self));
+        let inside = self.vserver.gate.pass_now();
+        for open in session.end() {
+            match &inside {
+                Some(inside) => open.close(&self.vserver, inside),
+                None => open.abandon(&self.vserver),
+            }
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Opens (MS-SMB2 §3.3.1.10): what a handle of a client names, with which rights, and what happens when it is closed.
 
-use super::Listener;
 use super::directory::Listing;
 use super::session::Session;
 use super::tree::Tree;
@@ -8,7 +7,7 @@ use super::wire::FileId;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
 use crate::openstate::{Client, FileKey, Owner, Protocol};
-use crate::vserver::{MountedVolume, Vserver};
+use crate::vserver::{GatePass, MountedVolume, Vserver};
 use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
 use parking_lot::Mutex;
@@ -85,9 +84,9 @@ impl Open {
         volume.getattr(self.key.file).map_err(|error| super::status::of(&error))
     }
 
-    /// Gives up what it holds; the last one of a file that is to go takes it along.
-    pub(super) fn close(&self, listener: &Listener) {
-        let vserver = &listener.vserver;
+    /// Gives up what it holds; the last one of a file that is to go takes it along. For who is inside of the gate: a frozen
+    /// volume must not change.
+    pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }
@@ -96,6 +95,11 @@ impl Open {
         {
             tracing::debug!(vserver = vserver.name, %error, "a file that was to go with its last handle stays");
         }
+    }
+
+    /// Gives up what it holds, and nothing else: the volume is frozen, or gone.
+    pub(super) fn abandon(&self, vserver: &Vserver) {
+        vserver.locks.close(self.key, &self.owner);
     }
 
     fn delete(&self, vserver: &Vserver) -> Result<(), FsError> {

@@ -95,6 +95,11 @@ impl Gate {
         }
     }
 
+    /// Passes the gate if it is open now. For what no client waits for.
+    pub fn pass_now(&self) -> Option<GatePass> {
+        self.try_enter().ok().flatten()
+    }
+
     /// Enters; waits while the gate is frozen. Wait for QoS *before* this: a throttled request that already
     /// holds its pass would lengthen the pause of a cutover.
     ///

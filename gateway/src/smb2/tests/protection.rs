@@ -104,6 +104,34 @@ async fn who_has_logged_off_is_out() {
 }
 
 #[tokio::test]
+async fn a_frozen_volume_does_not_change_when_a_client_goes() {
+    let site = Site::new().await;
+    let mut body = mkdir("kept");
+    // FILE_DIRECTORY_FILE and FILE_DELETE_ON_CLOSE; DELETE is among the rights then.
+    body[40..44].copy_from_slice(&0x1001_u32.to_le_bytes());
+    body[24..28].copy_from_slice(&0x0011_0081_u32.to_le_bytes());
+    for frozen in [true, false] {
+        let mut peer = site.login().await;
+        body[36..40].copy_from_slice(&3_u32.to_le_bytes());
+        let made = peer.signed(Command::Create, &body);
+        assert_eq!(peer.status(&made).await, Some(NtStatus::SUCCESS));
+        if frozen {
+            site.vserver.gate.freeze().await;
+        }
+        drop(peer);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // Where the volume is not frozen the directory goes, right after what it had open is closed.
+        while site.vserver.locks.counts().shares > 0 || !frozen && site.has("/kept") {
+            assert!(std::time::Instant::now() < end, "what it had open is closed, frozen: {frozen}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert_eq!(site.has("/kept"), frozen);
+        site.vserver.gate.thaw();
+    }
+}
+
+#[tokio::test]
 async fn dialects_are_agreed_on_once() {
     let site = Site::new().await;
     let mut peer = site.login().await;
