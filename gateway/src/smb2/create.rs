@@ -17,6 +17,7 @@ use fsstore::{Attr, Context, CreateHow, FileKind, Op, SetAttrs, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// Permission bits of what clients of SMB make where no list says otherwise.
 const FILE_MODE: u32 = 0o644;
@@ -126,7 +127,8 @@ impl Opening<'_> {
 
     async fn run(self) -> Result<(FileId, Body), Failure> {
         let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
-        let number = self.asked.session.next_open()?;
+        self.asked.session.has_room()?;
+        let number = self.vserver().smb.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
@@ -153,6 +155,7 @@ impl Opening<'_> {
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
             listing: Mutex::default(),
+            closed: CancellationToken::new(),
         };
         self.share(&open, deed)?;
         let attr = match self.finish(&open, deed, attr).await {

@@ -25,7 +25,7 @@ async fn lock(vserver: &Vserver, number: u8, range: ByteRange) -> LockOutcome {
         exclusive: true,
         incarnation: 1,
         now_s: 5,
-        wait: Some(Box::from([])),
+        wait: Some(Wait::Told(Box::from([]))),
     };
     vserver.locks.lock(request).unwrap()
 }
