@@ -14,7 +14,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
+use super::{close, create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -507,7 +507,7 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         (_, Transfer::Write(request)) => io::write(&asked, request).await,
         (Command::TreeDisconnect, _) => disconnect(&asked, &pass),
         (Command::Create, _) => return Some(Answer::Now(opened(create::create(&asked, &pass).await))),
-        (Command::Close, _) => create::close(&asked, &pass),
+        (Command::Close, _) => close::close(&asked, &pass),
         (Command::Flush, _) => io::flush(&asked).await,
         (Command::Lock, _) => return Some(locking::lock(asked)),
         (Command::Ioctl, _) => ioctl::ioctl(&asked)?,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::handle::VolumeId;
 use crate::openstate::{
-    ByteRange, Client, FileKey, LockOutcome, LockRequest, Owner, Protocol, WatchedClient,
+    ByteRange, Client, FileKey, LockOutcome, LockRequest, Owner, Protocol, Wait, WatchedClient,
 };
 use crate::vserver::Vserver;
 use fsstore::ROOT;
