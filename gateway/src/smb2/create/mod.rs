@@ -60,7 +60,7 @@ impl Opening<'_> {
     async fn run(self) -> Result<(FileId, Body), Failure> {
         let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
         self.asked.session.has_room()?;
-        let number = self.vserver().smb.open_number()?;
+        let number = self.asked.connection.listener.state.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
