@@ -40,6 +40,14 @@ const WAITING_MAX: usize = 512;
 /// Frames that a client has not asked for and has not taken yet.
 const UNASKED_MAX: usize = 1024;
 
+/// A session, on this connection.
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    pub(super) session: Arc<Session>,
+    /// `None`: nobody logged in.
+    pub(super) send: Option<Arc<SendKeys>>,
+}
+
 /// A connection.
 pub(super) struct Connection {
     pub(super) listener: Arc<Listener>,
@@ -48,7 +56,7 @@ pub(super) struct Connection {
     pub(super) gone: CancellationToken,
     pub(super) agreed: OnceLock<Agreed>,
     pub(super) window: Mutex<Window>,
-    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    sessions: Mutex<HashMap<u64, Channel>>,
     pending: Mutex<HashMap<u64, Pending>>,
     frame_len_max: Arc<AtomicUsize>,
     /// Requests that wait, by their message id, and how they are told to give up.
@@ -74,27 +82,32 @@ impl Drop for Waits {
 impl Connection {
     /// Who is logged in.
     pub(super) fn session(&self, id: u64) -> Option<Arc<Session>> {
-        self.sessions.lock().get(&id).filter(|session| !session.has_ended()).cloned()
+        self.channel(id).map(|channel| channel.session)
+    }
+
+    /// The same with the keys of this connection.
+    pub(super) fn channel(&self, id: u64) -> Option<Channel> {
+        self.sessions.lock().get(&id).filter(|channel| !channel.session.has_ended()).cloned()
     }
 
     /// How a session that has ended protected what it sent: so its end is told, too.
     pub(super) fn ended_keys(&self, id: u64) -> Option<Arc<SendKeys>> {
-        self.sessions.lock().get(&id)?.keys.as_ref().map(|keys| Arc::clone(&keys.send))
+        self.sessions.lock().get(&id)?.send.clone()
     }
 
-    /// A session that has just logged in.
-    pub(super) fn put_session(&self, session: Arc<Session>) -> Result<(), NtStatus> {
+    /// A session that has just logged in, or joined.
+    pub(super) fn put_session(&self, channel: Channel) -> Result<(), NtStatus> {
         let mut sessions = self.sessions.lock();
         if sessions.len() >= SESSIONS_MAX {
             // Whatever a request that ran at its end has opened since is closed with it.
-            let ended = sessions.extract_if(|_, session| session.has_ended());
-            ended.for_each(|(_, session)| self.end_session(&session));
+            let ended = sessions.extract_if(|_, channel| channel.session.has_ended());
+            ended.for_each(|(_, channel)| self.end_session(&channel.session));
         }
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
-        self.listener.state.add(&session);
-        sessions.insert(session.id, session);
+        self.listener.state.add(&channel.session);
+        sessions.insert(channel.session.id, channel);
         self.frame_len_max.store(FRAME_LEN_MAX, Ordering::Relaxed);
         Ok(())
     }
@@ -161,8 +174,9 @@ impl Connection {
     }
 
     fn end(&self) {
-        let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
-        sessions.iter().for_each(|session| self.end_session(session));
+        let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, channel)| channel.session).collect();
+        // A session ends with the last of its connections.
+        sessions.iter().filter(|session| session.leave(self)).for_each(|session| self.end_session(session));
     }
 }
 

@@ -1,9 +1,9 @@
 //! From a frame to the handlers of its requests and back: decryption, message ids, signatures, sessions, trees, the gate, in
 //! this order (MS-SMB2 §3.3.5.2). Knows no volume.
 
-use super::connection::{Connection, Outcome, Waits};
+use super::connection::{Channel, Connection, Outcome, Waits};
 use super::negotiate::Agreed;
-use super::reply::{Answered, Body, Failure, Protection, Reply, Response, frame};
+use super::reply::{Answered, Body, Failure, Protection, Reply, Response, SendKeys, frame};
 use super::session::Session;
 use super::tree::{self, Root, Tree};
 use super::wire::FileId;
@@ -46,6 +46,8 @@ pub(super) struct Asked {
     pub(super) previous: Option<Result<FileId, NtStatus>>,
     /// Cancelled when the client takes the request back, or is gone.
     pub(super) give_up: CancellationToken,
+    /// How many times the client had lost a connection when it sent this.
+    pub(super) channel_sequence: u16,
 }
 
 /// What became of a request.
@@ -295,7 +297,11 @@ async fn one(
     }
     let Some(agreed) = connection.agreed.get() else { return Step::Close };
     if command == Command::SessionSetup {
-        return Step::Done(log_in(question, agreed, &message));
+        return Step::Done(log_in(question, agreed, &message, sealed));
+    }
+    if command == Command::Echo && chain.session_id == 0 && !question.header.is_signed() {
+        // It asks whether the connection is there, no more (§3.3.5.17).
+        return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
     }
     let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
         Ok((session, protection)) => {
@@ -354,7 +360,16 @@ async fn run_in_tree(
         message,
         previous,
         give_up: give_up.clone(),
+        channel_sequence: question.header.channel_sequence,
     };
+    if let Some(Ok(id)) = named
+        && asked.session.is_sequenced(asked.channel_sequence)
+        && let Ok(open) = asked.id(id).and_then(|id| asked.session.open(id, &asked.tree))
+        && !open.is_current(asked.channel_sequence)
+        && matches!(command, Command::Write | Command::SetInfo | Command::Ioctl)
+    {
+        return Step::Done(question.respond(Err(NtStatus::FILE_NOT_AVAILABLE.into())));
+    }
     match in_tree(asked, command).await {
         None => Step::Close,
         Some(Answer::Now(done)) => {
@@ -373,9 +388,14 @@ async fn run_in_tree(
 }
 
 /// SESSION_SETUP: one step of a login.
-fn log_in(mut question: Question, agreed: &Agreed, message: &Bytes) -> Response {
+fn log_in(
+    mut question: Question,
+    agreed: &Agreed,
+    message: &Bytes,
+    sealed: Option<&Arc<Session>>,
+) -> Response {
     let connection = Arc::clone(&question.connection);
-    let done = login::set_up(&connection, agreed, &question.header, message);
+    let done = login::set_up(&connection, agreed, &question.header, message, sealed);
     let goes_on = matches!(&done.reply, Ok(body) if body.goes_on());
     question.session_id = done.session_id;
     question.tree_id = 0;
@@ -428,9 +448,8 @@ fn admit(
         let keys = connection.ended_keys(session_id).filter(|_| header.is_signed());
         Refused::Ended(keys.map_or(Protection::None, Protection::Signed))
     };
-    let session = connection.session(session_id).ok_or_else(ended)?;
-    let Some(keys) = &session.keys else { return Ok((session, Protection::None)) };
-    let send = Arc::clone(&keys.send);
+    let Channel { session, send } = connection.channel(session_id).ok_or_else(ended)?;
+    let Some(send) = send else { return Ok((session, Protection::None)) };
     if let Some(by) = sealed {
         // Sealed with one session's keys, a frame speaks for no other.
         return if by.id == session.id {
@@ -443,18 +462,23 @@ fn admit(
         return Err(Refused::Status(NtStatus::ACCESS_DENIED));
     }
     if header.is_signed() {
-        let mut first = [0; HEADER_LEN];
-        let (head, rest) = message.split_at_checked(HEADER_LEN).ok_or(Refused::Close)?;
-        first.copy_from_slice(head);
-        first[48..].fill(0);
-        let good = keys.send.signing.verify(&[&first, rest], &header.signature);
-        good.map_err(|_| Refused::Status(NtStatus::ACCESS_DENIED))?;
+        verify(&send, header, message).map_err(Refused::Status)?;
         return Ok((session, Protection::Signed(send)));
     }
     if session.signing_required {
         return Err(Refused::Status(NtStatus::ACCESS_DENIED));
     }
     Ok((session, Protection::None))
+}
+
+/// Whether a message was signed with these keys.
+pub(super) fn verify(keys: &SendKeys, header: &Header, message: &[u8]) -> Result<(), NtStatus> {
+    let mut first = [0; HEADER_LEN];
+    let (head, rest) = message.split_at_checked(HEADER_LEN).ok_or(NtStatus::ACCESS_DENIED)?;
+    first.copy_from_slice(head);
+    first[48..].fill(0);
+    let good = keys.signing.verify(&[&first, rest], &header.signature);
+    good.map_err(|_| NtStatus::ACCESS_DENIED)
 }
 
 /// READ and WRITE are decoded before anything else: limits count their bytes.

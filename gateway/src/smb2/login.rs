@@ -1,11 +1,12 @@
 //! SESSION_SETUP and LOGOFF (MS-SMB2 §3.3.5.5, §3.3.5.6): NTLM in SPNEGO, lock-out, and the session's keys.
 
 use super::auth::{Acceptor, AuthError, NtHash, Step, TargetNames};
-use super::connection::Connection;
-use super::crypto::PreauthHash;
+use super::connection::{Channel, Connection};
+use super::crypto::{PreauthHash, SigningAlgorithm, SigningKey};
+use super::dispatch;
 use super::negotiate::Agreed;
-use super::reply::{Body, Failure, Protection};
-use super::session::{Identity, Keys, Session};
+use super::reply::{Body, Failure, Protection, SendKeys};
+use super::session::{Identity, Keys, Session, Terms, signing_key};
 use super::wire::header::Header;
 use super::wire::negotiate::{Dialect, SIGNING_REQUIRED};
 use super::wire::session::{
@@ -17,10 +18,22 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What a login is for.
+#[derive(Clone)]
+enum Purpose {
+    /// A session of its own.
+    New,
+    /// The same session again (§3.3.5.5.2): its keys stay.
+    Renew(Channel),
+    /// One more connection of a session (§3.3.5.5.2, Binding).
+    Bind(Arc<Session>),
+}
+
 /// A login that has begun.
 pub(super) struct Pending {
     acceptor: Acceptor,
     preauth: PreauthHash,
+    purpose: Purpose,
 }
 
 /// What became of a SESSION_SETUP request.
@@ -40,75 +53,185 @@ fn target_names(vserver: &str) -> TargetNames {
     }
 }
 
-/// Runs one step of a login. `message` is the request, for the hash of what was said.
+/// Runs one step of a login. `message` is the request, for the hash of what was said; `sealed`: whose keys had encrypted it.
 pub(super) fn set_up(
     connection: &Arc<Connection>,
     agreed: &Agreed,
     header: &Header,
     message: &Bytes,
+    sealed: Option<&Arc<Session>>,
 ) -> SetUp {
-    let failed = |session_id, failure: Failure| SetUp {
-        session_id,
+    let failed = |failure: Failure, protection| SetUp {
+        session_id: header.session_id,
         reply: Err(failure),
-        protection: Protection::None,
+        protection,
     };
     let request = match SessionSetupRequest::decode(message) {
         Ok(request) => request,
-        Err(malformed) => return failed(header.session_id, malformed.into()),
+        Err(malformed) => return failed(malformed.into(), Protection::None),
     };
-    if request.flags & SESSION_BINDING != 0 {
-        // No multichannel.
-        return failed(header.session_id, NtStatus::REQUEST_NOT_ACCEPTED.into());
-    }
-    let begun = if header.session_id == 0 {
-        begin(connection, agreed)
-    } else {
-        resume(connection, header.session_id)
+    let (purpose, protection) = match purpose(connection, agreed, header, message, sealed, &request) {
+        Ok(known) => known,
+        Err((status, protection)) => return failed(status.into(), protection),
     };
-    let (id, mut pending) = match begun {
+    let (id, mut pending) = match begin_or_go_on(connection, agreed, header.session_id, purpose) {
         Ok(begun) => begun,
-        Err(status) => return failed(header.session_id, status.into()),
+        Err(status) => return failed(status.into(), protection),
     };
     if agreed.dialect == Dialect::Smb311 {
         pending.preauth.extend(&[message]);
     }
-    match step(connection, &mut pending, &request.security_buffer) {
-        Ok(Step::Continue(token)) => {
+    let step = match step(connection, &mut pending, &request.security_buffer) {
+        Ok(step) => step,
+        Err(failure) => {
+            if matches!(pending.purpose, Purpose::Renew(_)) {
+                // Who fails to say again who it is has no session any more.
+                connection.log_off(id);
+            }
+            return SetUp { session_id: id, reply: Err(failure), protection };
+        }
+    };
+    let (identity, session_key, token) = match step {
+        Step::Continue(token) => {
             let response = SessionSetupResponse { session_flags: 0, security_buffer: token.into() };
             let body = Body::of(|out| response.encode(out)).with_status(NtStatus::MORE_PROCESSING_REQUIRED);
             connection.put_pending(id, pending);
-            SetUp { session_id: id, reply: Ok(body), protection: Protection::None }
+            return SetUp { session_id: id, reply: Ok(body), protection };
         }
-        Ok(Step::Done { user, session_key, token, .. }) => {
-            let Some(identity) = Identity::of(&connection.listener.vserver.users(), &user) else {
-                return failed(id, NtStatus::LOGON_FAILURE.into());
-            };
-            let keys = Keys::derive(agreed, &session_key, &pending.preauth);
-            admit(connection, id, &request, identity, Some(keys), token)
+        Step::Done { user, session_key, token, .. } => {
+            match Identity::of(&connection.listener.vserver.users(), &user) {
+                Some(identity) => (identity, Some(session_key), token),
+                None => return failed(NtStatus::LOGON_FAILURE.into(), protection),
+            }
         }
-        Ok(Step::Anonymous { token, .. }) => admit(connection, id, &request, Identity::nobody(), None, token),
-        Err(error) => failed(id, error),
+        Step::Anonymous { token, .. } => (Identity::nobody(), None, token),
+    };
+    let preauth = &pending.preauth;
+    match pending.purpose {
+        Purpose::New => {
+            let keys = session_key.map(|key| Keys::derive(agreed, &key, preauth));
+            admit(connection, agreed, id, &request, identity, keys, token)
+        }
+        Purpose::Renew(channel) => {
+            let flags = if identity.user.is_none() { SESSION_IS_NULL } else { 0 };
+            channel.session.set_identity(identity);
+            SetUp { session_id: id, reply: Ok(welcome(flags, token)), protection }
+        }
+        Purpose::Bind(session) => {
+            let key = session_key.filter(|_| identity.user == session.identity().user);
+            let Some(key) = key else { return failed(NtStatus::ACCESS_DENIED.into(), protection) };
+            match join(connection, &session, signing_key(agreed, &key, preauth)) {
+                Ok(protection) => SetUp { session_id: id, reply: Ok(welcome(0, token)), protection },
+                Err(status) => failed(status.into(), protection),
+            }
+        }
     }
 }
 
-fn begin(connection: &Connection, agreed: &Agreed) -> Result<(u64, Pending), NtStatus> {
-    let challenge = super::random()?;
-    let names = target_names(&connection.listener.vserver.name);
-    let acceptor = Acceptor::new(names, challenge, super::filetime_now());
-    let id = u64::from_le_bytes(super::random()?) | 1;
-    Ok((id, Pending { acceptor, preauth: agreed.preauth.clone() }))
+fn welcome(session_flags: u16, token: Vec<u8>) -> Body {
+    Body::of(|out| SessionSetupResponse { session_flags, security_buffer: token.into() }.encode(out))
 }
 
-/// The next token of a login that has begun, or the first of one that is to renew a session.
-fn resume(connection: &Connection, id: u64) -> Result<(u64, Pending), NtStatus> {
-    if let Some(pending) = connection.take_pending(id) {
+/// What a request to log in is for, and how it is answered until that is done.
+fn purpose(
+    connection: &Connection,
+    agreed: &Agreed,
+    header: &Header,
+    message: &Bytes,
+    sealed: Option<&Arc<Session>>,
+    request: &SessionSetupRequest,
+) -> Result<(Purpose, Protection), (NtStatus, Protection)> {
+    let plainly = |status| (status, Protection::None);
+    let id = header.session_id;
+    if request.flags & SESSION_BINDING != 0 {
+        let found = connection.listener.state.session(id).filter(|session| !session.has_ended());
+        let known = found.filter(|session| session.terms.client_guid == agreed.client_guid);
+        let session = known.ok_or(plainly(NtStatus::USER_SESSION_DELETED))?;
+        let Some(keys) = &session.keys else { return Err(plainly(NtStatus::NOT_SUPPORTED)) };
+        let protection = Protection::Signed(Arc::clone(&keys.send));
+        return match may_bind(connection, agreed, header, message, &session, &keys.send) {
+            Ok(()) => Ok((Purpose::Bind(session), protection)),
+            Err(status) => Err((status, protection)),
+        };
+    }
+    let Some(channel) = connection.channel(id) else { return Ok((Purpose::New, Protection::None)) };
+    let Some(send) = &channel.send else { return Ok((Purpose::Renew(channel), Protection::None)) };
+    let protection = match sealed {
+        Some(by) if by.id == id => Protection::Sealed(Arc::clone(send)),
+        Some(_) => return Err(plainly(NtStatus::ACCESS_DENIED)),
+        None if header.is_signed() => {
+            dispatch::verify(send, header, message).map_err(plainly)?;
+            Protection::Signed(Arc::clone(send))
+        }
+        None if channel.session.signing_required => return Err(plainly(NtStatus::ACCESS_DENIED)),
+        None => Protection::None,
+    };
+    Ok((Purpose::Renew(channel), protection))
+}
+
+/// Whether this connection may become one more of a session (§3.3.5.5.2).
+fn may_bind(
+    connection: &Connection,
+    agreed: &Agreed,
+    header: &Header,
+    message: &Bytes,
+    session: &Session,
+    keys: &SendKeys,
+) -> Result<(), NtStatus> {
+    let (ours, theirs) = (Terms::of(agreed), session.terms);
+    let gmac = SigningAlgorithm::AesGmac;
+    if theirs.signing == gmac && ours.signing != gmac {
+        return Err(NtStatus::REQUEST_OUT_OF_SEQUENCE);
+    }
+    if ours.signing == gmac && theirs.signing != gmac {
+        return Err(NtStatus::NOT_SUPPORTED);
+    }
+    if agreed.dialect < Dialect::Smb300 {
+        return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+    }
+    if !header.is_signed() || ours.dialect != theirs.dialect || ours.cipher != theirs.cipher {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    if connection.channel(session.id).is_some() {
+        return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+    }
+    dispatch::verify(keys, header, message)
+}
+
+/// Makes this connection one more of a session.
+fn join(
+    connection: &Arc<Connection>,
+    session: &Arc<Session>,
+    signing: SigningKey,
+) -> Result<Protection, NtStatus> {
+    session.join(connection)?;
+    let sealing = session.keys.as_ref().and_then(|keys| keys.send.sealing.clone());
+    let send = Arc::new(SendKeys { signing, sealing });
+    let channel = Channel { session: Arc::clone(session), send: Some(Arc::clone(&send)) };
+    connection.put_session(channel).inspect_err(|_| drop(session.leave(connection)))?;
+    Ok(Protection::Signed(send))
+}
+
+/// The login that has begun, or a new one.
+fn begin_or_go_on(
+    connection: &Connection,
+    agreed: &Agreed,
+    id: u64,
+    purpose: Purpose,
+) -> Result<(u64, Pending), NtStatus> {
+    if id != 0
+        && let Some(pending) = connection.take_pending(id)
+    {
         return Ok((id, pending));
     }
-    match connection.session(id) {
-        // A session ends when its connection does; nothing here expires before.
-        Some(_) => Err(NtStatus::REQUEST_NOT_ACCEPTED),
-        None => Err(NtStatus::USER_SESSION_DELETED),
-    }
+    let id = match purpose {
+        Purpose::New if id != 0 => return Err(NtStatus::USER_SESSION_DELETED),
+        Purpose::New => connection.listener.state.session_number()?,
+        Purpose::Renew(_) | Purpose::Bind(_) => id,
+    };
+    let names = target_names(&connection.listener.vserver.name);
+    let acceptor = Acceptor::new(names, super::random()?, super::filetime_now());
+    Ok((id, Pending { acceptor, preauth: agreed.preauth.clone(), purpose }))
 }
 
 fn step(connection: &Connection, pending: &mut Pending, token: &[u8]) -> Result<Step, Failure> {
@@ -146,6 +269,7 @@ fn step(connection: &Connection, pending: &mut Pending, token: &[u8]) -> Result<
 
 fn admit(
     connection: &Arc<Connection>,
+    agreed: &Agreed,
     id: u64,
     request: &SessionSetupRequest,
     identity: Identity,
@@ -171,17 +295,19 @@ fn admit(
     }
     let protection =
         keys.as_ref().map_or(Protection::None, |keys| Protection::Signed(Arc::clone(&keys.send)));
-    let session =
-        Session::new(id, Arc::downgrade(connection), identity, keys, signing_required, sealing_required);
-    if let Err(status) = connection.put_session(Arc::clone(&session)) {
+    let send = keys.as_ref().map(|keys| Arc::clone(&keys.send));
+    let terms = Terms::of(agreed);
+    let here = Arc::downgrade(connection);
+    let session = Session::new(id, here, terms, identity, keys, signing_required, sealing_required);
+    let channel = Channel { session: Arc::clone(&session), send };
+    if let Err(status) = connection.put_session(channel) {
         return SetUp { session_id: id, reply: Err(status.into()), protection: Protection::None };
     }
     if request.previous_session_id != 0 {
         let vserver = &connection.listener.vserver;
         connection.listener.state.end_previous(vserver, &session, request.previous_session_id);
     }
-    let response = SessionSetupResponse { session_flags, security_buffer: token.into() };
-    SetUp { session_id: id, reply: Ok(Body::of(|out| response.encode(out))), protection }
+    SetUp { session_id: id, reply: Ok(welcome(session_flags, token)), protection }
 }
 
 impl Pending {

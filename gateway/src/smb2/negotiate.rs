@@ -116,6 +116,9 @@ pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Resul
         });
     }
     let mut capabilities = if dialect == Dialect::Smb202 { 0 } else { CAP_LARGE_MTU };
+    if dialect >= Dialect::Smb300 {
+        capabilities |= CAP_MULTI_CHANNEL;
+    }
     if matches!(dialect, Dialect::Smb300 | Dialect::Smb302) && cipher.is_some() {
         capabilities |= CAP_ENCRYPTION;
     }

@@ -13,7 +13,7 @@ use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// The name by which a file was opened, or that its handle gave it since.
@@ -55,13 +55,15 @@ pub(super) struct Open {
     pub(super) quotas_from: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
+    /// Of the newest request that used it: one that was sent before the client lost a connection comes too late (§3.3.5.2.10).
+    pub(super) channel_sequence: AtomicU16,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
 
 /// By whom the open state knows an open.
 pub(super) fn owner(client: IpAddr, session: &Session, number: u64) -> Owner {
-    let name = session.identity.user.as_deref().unwrap_or_default().as_bytes().into();
+    let name = session.identity().user.as_deref().unwrap_or_default().as_bytes().into();
     let id = [session.id.to_le_bytes(), number.to_le_bytes()].concat().into();
     Owner { client: Arc::new(Client { protocol: Protocol::Smb2, address: client, name }), id }
 }
@@ -91,6 +93,16 @@ impl Open {
     /// As whom its operations run, now.
     pub(super) fn context(&self) -> Context {
         Context { now: super::now(), ..self.cx.clone() }
+    }
+
+    /// Whether a request is not one that its client has given up: WRITE, SET_INFO and IOCTL may then have been run already.
+    pub(super) fn is_current(&self, sequence: u16) -> bool {
+        let newest = self.channel_sequence.load(Ordering::Relaxed);
+        if sequence.wrapping_sub(newest) > u16::MAX / 2 {
+            return false;
+        }
+        self.channel_sequence.store(sequence, Ordering::Relaxed);
+        true
     }
 
     /// The file's attributes; of a stream, those of its file with its own size.

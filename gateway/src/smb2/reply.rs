@@ -80,7 +80,8 @@ pub(super) type Reply = Result<Body, Failure>;
 #[derive(Debug)]
 pub(super) struct SendKeys {
     pub(super) signing: SigningKey,
-    pub(super) sealing: Option<SealingKey>,
+    /// That of the session: its channels share it, and its nonces.
+    pub(super) sealing: Option<Arc<SealingKey>>,
 }
 
 /// How a response is protected.
@@ -149,10 +150,11 @@ impl Response {
         Response::new(Answered { protection, ..answered }, Err(NtStatus::PENDING.into()))
     }
 
-    /// The bytes of a response that is neither signed nor encrypted and has no payload apart.
+    /// The bytes of a response that has no payload apart, as they are before encryption.
     pub(super) fn preview(&self) -> Bytes {
         let mut bytes = self.body.bytes.clone();
-        put_header(&self.header, &mut bytes);
+        let mut header = self.header.clone();
+        sign(&mut header, &self.protection, &mut bytes, &Tail::default());
         bytes.freeze()
     }
 
@@ -165,22 +167,20 @@ impl Response {
             self.header.next_command = u32::try_from(bytes.len()).expect("responses are far below 4 GiB");
         }
         let tail = if last { tail } else { Tail::default() };
-        let keys = match &self.protection {
-            Protection::Signed(keys) => Some(keys),
-            Protection::None | Protection::Sealed(_) => None,
-        };
-        if keys.is_some() {
-            self.header.flags |= FLAG_SIGNED;
-        }
-        put_header(&self.header, &mut bytes);
-        if let Some(keys) = keys {
-            let mut pieces: Vec<&[u8]> = vec![&bytes];
-            tail.each_slice(|slice| pieces.push(slice));
-            self.header.signature = keys.signing.sign(&pieces);
-            put_header(&self.header, &mut bytes);
-        }
+        sign(&mut self.header, &self.protection, &mut bytes, &tail);
         (bytes, tail)
     }
+}
+
+/// Puts the header in its place, and signs the whole if that is its protection.
+fn sign(header: &mut Header, protection: &Protection, bytes: &mut BytesMut, tail: &Tail) {
+    let Protection::Signed(keys) = protection else { return put_header(header, bytes) };
+    header.flags |= FLAG_SIGNED;
+    put_header(header, bytes);
+    let mut pieces: Vec<&[u8]> = vec![bytes];
+    tail.each_slice(|slice| pieces.push(slice));
+    header.signature = keys.signing.sign(&pieces);
+    put_header(header, bytes);
 }
 
 fn put_header(header: &Header, bytes: &mut BytesMut) {

@@ -2,7 +2,8 @@
 
 use super::connection::Connection;
 use super::crypto::{
-    Binding, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
+    self,
+    Binding, Cipher, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
 };
 use super::negotiate::Agreed;
 use super::open::Open;
@@ -14,7 +15,7 @@ use super::wire::negotiate::Dialect;
 use super::wire::status::NtStatus;
 use crate::vserver::Users;
 use fsstore::Context;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,6 +24,8 @@ use std::sync::{Arc, Weak};
 const TREES_MAX: usize = 256;
 /// Most pipes of one session.
 const PIPES_MAX: usize = 64;
+/// Most connections of one session.
+const CHANNELS_MAX: usize = 32;
 /// Most opens of one session.
 const OPENS_MAX: usize = 16_384;
 
@@ -63,20 +66,47 @@ pub(super) struct Keys {
     pub(super) opening: Option<OpeningKey>,
 }
 
+/// What the first connection of a session agreed on: others that join it must have agreed on the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Terms {
+    pub(super) dialect: Dialect,
+    pub(super) cipher: Option<Cipher>,
+    pub(super) signing: SigningAlgorithm,
+    pub(super) client_guid: [u8; 16],
+}
+
+impl Terms {
+    pub(super) fn of(agreed: &Agreed) -> Terms {
+        let Agreed { dialect, cipher, signing, client_guid, .. } = *agreed;
+        Terms { dialect, cipher, signing, client_guid }
+    }
+}
+
+/// The key that a connection signs with in a session. `preauth`: over all that was said, for dialect 3.1.1.
+pub(super) fn signing_key(agreed: &Agreed, session_key: &[u8; 16], preauth: &PreauthHash) -> SigningKey {
+    match binding(agreed, preauth) {
+        None => SigningKey::new(SigningAlgorithm::HmacSha256, session_key),
+        Some(binding) => SigningKey::new(agreed.signing, &crypto::signing_key(session_key, binding)),
+    }
+}
+
+fn binding<'a>(agreed: &Agreed, preauth: &'a PreauthHash) -> Option<Binding<'a>> {
+    match agreed.dialect {
+        Dialect::Smb202 | Dialect::Smb210 => None,
+        Dialect::Smb300 | Dialect::Smb302 => Some(Binding::Constant),
+        Dialect::Smb311 => Some(Binding::Preauth(preauth)),
+    }
+}
+
 impl Keys {
     /// Of what the login gave. `preauth`: over all that was said, for dialect 3.1.1.
     pub(super) fn derive(agreed: &Agreed, session_key: &[u8; 16], preauth: &PreauthHash) -> Keys {
-        let binding = match agreed.dialect {
-            Dialect::Smb202 | Dialect::Smb210 => {
-                let signing = SigningKey::new(SigningAlgorithm::HmacSha256, session_key);
-                return Keys { send: Arc::new(SendKeys { signing, sealing: None }), opening: None };
-            }
-            Dialect::Smb300 | Dialect::Smb302 => Binding::Constant,
-            Dialect::Smb311 => Binding::Preauth(preauth),
+        let signing = signing_key(agreed, session_key, preauth);
+        let Some(binding) = binding(agreed, preauth) else {
+            return Keys { send: Arc::new(SendKeys { signing, sealing: None }), opening: None };
         };
         let keys = SessionKeys::derive(session_key, binding, agreed.cipher.unwrap_or(NO_CIPHER));
-        let signing = SigningKey::new(agreed.signing, &keys.signing);
-        let sealing = agreed.cipher.map(|cipher| SealingKey::new(cipher, &keys.encryption));
+        let sealing = agreed.cipher.map(|cipher| Arc::new(SealingKey::new(cipher, &keys.encryption)));
         let opening = agreed.cipher.map(|cipher| OpeningKey::new(cipher, &keys.decryption));
         Keys { send: Arc::new(SendKeys { signing, sealing }), opening }
     }
@@ -86,7 +116,9 @@ impl Keys {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
-    pub(super) identity: Identity,
+    identity: RwLock<Arc<Identity>>,
+    /// What its connections have agreed on.
+    pub(super) terms: Terms,
     /// `None`: nobody logged in, so there is no secret to make keys of.
     pub(super) keys: Option<Keys>,
     /// What comes in has to be signed, or encrypted.
@@ -100,14 +132,17 @@ pub(super) struct Session {
     opens: Mutex<HashMap<u64, Arc<Open>>>,
     pipes: Mutex<HashMap<u64, Arc<Pipe>>>,
     next_tree: AtomicU32,
-    /// Where its client is.
-    connection: Weak<Connection>,
+    /// Where its client is, the first connection first.
+    channels: Mutex<Vec<Weak<Connection>>>,
+    /// Some request had a channel sequence number, so all are looked at.
+    sequenced: AtomicBool,
 }
 
 impl Session {
     pub(super) fn new(
         id: u64,
         connection: Weak<Connection>,
+        terms: Terms,
         identity: Identity,
         keys: Option<Keys>,
         signing_required: bool,
@@ -115,7 +150,8 @@ impl Session {
     ) -> Arc<Session> {
         Arc::new(Session {
             id,
-            identity,
+            identity: RwLock::new(Arc::new(identity)),
+            terms,
             keys,
             signing_required,
             sealing_required,
@@ -125,7 +161,8 @@ impl Session {
             opens: Mutex::default(),
             pipes: Mutex::default(),
             next_tree: AtomicU32::new(1),
-            connection,
+            channels: Mutex::new(vec![connection]),
+            sequenced: AtomicBool::new(false),
         })
     }
 
@@ -158,10 +195,45 @@ impl Session {
         if self.opens.lock().len() < OPENS_MAX { Ok(()) } else { Err(NtStatus::TOO_MANY_OPENED_FILES) }
     }
 
+    /// Who has logged in, now.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read())
+    }
+
+    /// The client has logged in again, perhaps as somebody else.
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *self.identity.write() = Arc::new(identity);
+    }
+
     #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
-    /// The connection that the client is on.
+    /// A connection that the client is on.
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
-        self.connection.upgrade()
+        self.channels.lock().iter().find_map(|channel| channel.upgrade().filter(|one| !one.gone.is_cancelled()))
+    }
+
+    /// One more connection.
+    pub(super) fn join(&self, connection: &Arc<Connection>) -> Result<(), NtStatus> {
+        let mut channels = self.channels.lock();
+        if channels.len() >= CHANNELS_MAX {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        }
+        channels.push(Arc::downgrade(connection));
+        Ok(())
+    }
+
+    /// A connection is gone. Says whether it was the last.
+    pub(super) fn leave(&self, connection: &Connection) -> bool {
+        let mut channels = self.channels.lock();
+        channels.retain(|channel| !std::ptr::eq(channel.as_ptr(), connection));
+        channels.is_empty()
+    }
+
+    /// Whether requests have to be looked at for what was sent on a connection that is lost (§3.3.5.2.10).
+    pub(super) fn is_sequenced(&self, channel_sequence: u16) -> bool {
+        if channel_sequence != 0 {
+            self.sequenced.store(true, Ordering::Relaxed);
+        }
+        self.sequenced.load(Ordering::Relaxed)
     }
 
     pub(super) fn keep(&self, open: Arc<Open>) {

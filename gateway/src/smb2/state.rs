@@ -39,7 +39,7 @@ impl State {
     pub(super) fn end_previous(&self, vserver: &Vserver, session: &Session, previous: u64) {
         if let Some(old) = self.session(previous)
             && old.id != session.id
-            && old.identity.user == session.identity.user
+            && old.identity().user == session.identity().user
         {
             self.end(vserver, &old);
         }
@@ -53,6 +53,17 @@ impl State {
             match &inside {
                 Some(inside) => open.close(vserver, inside),
                 None => open.abandon(vserver),
+            }
+        }
+    }
+
+    /// A number for a session that no other has. 32 bits, as other servers' have: some clients keep no more.
+    pub(super) fn session_number(&self) -> Result<u64, NtStatus> {
+        let sessions = self.sessions.lock();
+        loop {
+            let id = u64::from(u32::from_le_bytes(super::random()?));
+            if id != 0 && !sessions.contains_key(&id) {
+                return Ok(id);
             }
         }
     }

@@ -123,7 +123,7 @@ pub(super) fn connect(
 
 fn granted(connection: &Connection, session: &Session, share: &Share) -> Option<ShareAccess> {
     let users = connection.listener.vserver.users();
-    match &session.identity.user {
+    match &session.identity().user {
         Some(name) => share.access_of(users.get(name)?, &users),
         None => share.guest_access(),
     }

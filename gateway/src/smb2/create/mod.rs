@@ -23,7 +23,7 @@ use check::{Deed, check};
 use fsstore::{Attr, Context, FileKind, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Opens or makes a file or directory. Gives the id of the new open too.
@@ -40,7 +40,7 @@ pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, 
         let named = path.stream.map(Named::of).transpose()?;
         (path, named)
     };
-    let cx = asked.session.identity.context();
+    let cx = asked.session.identity().context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
@@ -120,6 +120,7 @@ impl Opening<'_> {
             position: AtomicU64::new(0),
             quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
+            channel_sequence: AtomicU16::new(self.asked.channel_sequence),
             closed: CancellationToken::new(),
         }
     }
