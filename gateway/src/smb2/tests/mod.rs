@@ -2,6 +2,7 @@
 
 mod apple;
 mod client;
+mod compound;
 mod files;
 mod protection;
 mod quota;
