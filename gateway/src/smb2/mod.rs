@@ -30,6 +30,7 @@ mod shown;
 mod status;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod window;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use super::directory::Listing;
 use super::session::Session;
+use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
@@ -47,6 +48,7 @@ pub(super) struct Open {
     pub(super) position: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
+    pub(super) times: Mutex<OpenTimes>,
 }
 
 /// By whom the open state knows an open.
@@ -78,15 +80,17 @@ impl Open {
         Context { now: super::now(), ..self.cx.clone() }
     }
 
-    /// The file's attributes.
+    /// The file's attributes, as this open sees them.
     pub(super) fn attr(&self, vserver: &Vserver) -> Result<Attr, NtStatus> {
         let volume = self.volume(vserver)?;
-        volume.getattr(self.key.file).map_err(|error| super::status::of(&error))
+        let attr = volume.getattr(self.key.file).map_err(|error| super::status::of(&error))?;
+        Ok(self.sees(attr))
     }
 
     /// Gives up what it holds; the last one of a file that is to go takes it along. For who is inside of the gate: a frozen
     /// volume must not change.
     pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
+        self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }

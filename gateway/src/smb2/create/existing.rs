@@ -21,7 +21,17 @@ impl Opening<'_> {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
-        let most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr)? & self.asked.tree.rights;
+        let mut most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr)? & self.asked.tree.rights;
+        let shown = shown::attributes(attr, &self.found.name);
+        if shown & attribute::READONLY != 0 && !is_dir {
+            most &= !(access::WRITE_DATA | access::APPEND_DATA);
+        }
+        // MS-FSA §2.1.5.1.2.1: who overwrites a hidden file or one of the system says so.
+        let said = [attribute::HIDDEN, attribute::SYSTEM];
+        let stored = attr.dos.unwrap_or_default();
+        if deed.truncates() && said.iter().any(|bit| stored.has(*bit) && request.file_attributes & bit == 0) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
         let mut wanted = rights::specific(request.desired_access) & !access::MAXIMUM_ALLOWED;
         if deed.truncates() {
             wanted |= access::WRITE_DATA;
@@ -29,9 +39,7 @@ impl Opening<'_> {
         if wanted & !most != 0 || request.desired_access == 0 {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
-        if request.options & options::DELETE_ON_CLOSE != 0
-            && shown::attributes(attr, &self.found.name) & attribute::READONLY != 0
-        {
+        if request.options & options::DELETE_ON_CLOSE != 0 && shown & attribute::READONLY != 0 {
             return Err(NtStatus::CANNOT_DELETE.into());
         }
         Ok(most)
@@ -41,7 +49,9 @@ impl Opening<'_> {
     pub(super) async fn finish(&self, open: &Open, deed: Deed, attr: Attr) -> Result<Attr, Failure> {
         let mut attr = attr;
         if deed.truncates() {
-            let attrs = SetAttrs { size: Some(0), ..SetAttrs::default() };
+            let kept = if deed == Deed::Overwrite { attr.dos.unwrap_or_default().0 } else { 0 };
+            let dos = shown::settable(kept | self.request.file_attributes | attribute::ARCHIVE);
+            let attrs = SetAttrs { size: Some(0), dos: Some(dos), ..SetAttrs::default() };
             let op = Op::SetAttr { file: attr.id, attrs, guard: None };
             attr = self.volume.execute(&self.cx, op)?.object.after;
         }

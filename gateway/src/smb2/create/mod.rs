@@ -102,6 +102,7 @@ impl Opening<'_> {
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
             listing: Mutex::default(),
+            times: Mutex::default(),
         }
     }
 }

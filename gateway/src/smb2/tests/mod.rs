@@ -1,5 +1,6 @@
 //! A server over a real volume on loopback, and a client that can do everything a little wrong.
 
+mod attributes;
 mod client;
 mod protection;
 
