@@ -101,10 +101,10 @@ pub(super) fn set_time(change: TimeChange) -> SetTime {
 }
 
 impl Open {
-    /// Does what changes the content of the file, but for the times that the user has set.
+    /// Does what changes the content of the file, but for the times that the user has set. A stream has none to show.
     pub(super) fn write(&self, volume: &Volume, cx: &Context, op: Op) -> Result<Done, FsError> {
         let done = volume.execute(cx, op)?;
-        let Some(before) = done.object.before else { return Ok(done) };
+        let Some(before) = done.object.before.filter(|_| self.stream.is_none()) else { return Ok(done) };
         let mut times = self.times.lock();
         let attrs = times.restore(before.mtime, before.ctime);
         if !times.keeps_write && done.object.after.mtime != before.mtime {

@@ -3,6 +3,7 @@
 mod attributes;
 mod client;
 mod protection;
+mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
 use crate::vserver::{
