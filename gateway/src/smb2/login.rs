@@ -208,7 +208,10 @@ fn join(
     let sealing = session.keys.as_ref().and_then(|keys| keys.send.sealing.clone());
     let send = Arc::new(SendKeys { signing, sealing });
     let channel = Channel { session: Arc::clone(session), send: Some(Arc::clone(&send)) };
-    connection.put_session(channel).inspect_err(|_| drop(session.leave(connection)))?;
+    if let Err(status) = connection.put_session(channel) {
+        session.leave(connection);
+        return Err(status);
+    }
     Ok(Protection::Signed(send))
 }
 

@@ -34,6 +34,7 @@ mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod window;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use super::directory::Listing;
 use super::session::Session;
+use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
@@ -57,6 +58,7 @@ pub(super) struct Open {
     pub(super) listing: Mutex<Option<Listing>>,
     /// Of the newest request that used it: one that was sent before the client lost a connection comes too late (§3.3.5.2.10).
     pub(super) channel_sequence: AtomicU16,
+    pub(super) times: Mutex<OpenTimes>,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
@@ -105,12 +107,12 @@ impl Open {
         true
     }
 
-    /// The file's attributes; of a stream, those of its file with its own size.
+    /// The file's attributes, as this open sees them; of a stream, those of its file with its own size.
     pub(super) fn attr(&self, vserver: &Vserver) -> Result<Attr, NtStatus> {
         let volume = self.volume(vserver)?;
         let of = |file| volume.getattr(file).map_err(|error| super::status::of(&error));
         let attr = of(self.base.file)?;
-        if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(attr) }
+        if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(self.sees(attr)) }
     }
 
     /// Its path from the root of the share, with the name of its stream.
@@ -131,6 +133,7 @@ impl Open {
     /// volume must not change.
     pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
         self.closed.cancel();
+        self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }

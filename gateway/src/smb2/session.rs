@@ -2,8 +2,7 @@
 
 use super::connection::Connection;
 use super::crypto::{
-    self,
-    Binding, Cipher, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
+    self, Binding, Cipher, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
 };
 use super::negotiate::Agreed;
 use super::open::Open;
@@ -208,7 +207,10 @@ impl Session {
     #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
     /// A connection that the client is on.
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
-        self.channels.lock().iter().find_map(|channel| channel.upgrade().filter(|one| !one.gone.is_cancelled()))
+        self.channels
+            .lock()
+            .iter()
+            .find_map(|channel| channel.upgrade().filter(|one| !one.gone.is_cancelled()))
     }
 
     /// One more connection.

@@ -121,6 +121,7 @@ impl Opening<'_> {
             quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
             channel_sequence: AtomicU16::new(self.asked.channel_sequence),
+            times: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }
