@@ -66,6 +66,8 @@ pub struct Vserver {
     pub groups: Groups,
     /// Failed logins of SMB users.
     pub lockout: Lockout,
+    /// Sessions and opens of SMB clients.
+    pub smb: crate::smb2::State,
     /// What clients say that they have mounted.
     pub mounts: Mounts,
     /// Locks and share reservations of all protocols; move with the vserver.
@@ -95,6 +97,7 @@ impl Vserver {
             reply_cache: ReplyCache::default(),
             groups: Groups::default(),
             lockout: Lockout::default(),
+            smb: crate::smb2::State::default(),
             mounts: Mounts::default(),
             locks: LockTable::default(),
             watched: WatchedClients::default(),

@@ -23,6 +23,7 @@ use fsstore::{Attr, Context, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// Opens or makes a file or directory. Gives the id of the new open too.
 pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
@@ -58,7 +59,8 @@ impl Opening<'_> {
 
     async fn run(self) -> Result<(FileId, Body), Failure> {
         let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
-        let number = self.asked.session.next_open()?;
+        self.asked.session.has_room()?;
+        let number = self.vserver().smb.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
@@ -102,6 +104,7 @@ impl Opening<'_> {
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
             listing: Mutex::default(),
+            closed: CancellationToken::new(),
         }
     }
 }
