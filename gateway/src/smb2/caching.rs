@@ -1,15 +1,17 @@
 //! Oplocks and leases on the wire (MS-SMB2 §3.3.4.6, §3.3.4.7, §3.3.5.22): their levels, how a client is told that it has to
 //! give something up, and what it answers. What breaks what is the open state's to know.
 
-use super::dispatch::Asked;
+use super::dispatch::{Answer, Asked, Done};
 use super::reply::{Body, Protection, Reply, Response, frame};
 use super::session::Session;
+use super::set;
 use super::wire::FileId;
 use super::wire::breaks::{BreakAcknowledgement, LeaseBreakAck, LeaseBreakNotification, OplockBreak};
 use super::wire::create::oplock;
+use super::wire::info::{SetInfoRequest, file_class, info_type};
 use super::wire::status::NtStatus;
-use crate::openstate::{AnswerError, Break, Caching, Holder, LeaseId};
-use crate::vserver::Vserver;
+use crate::openstate::{AnswerError, Break, BreakWait, Caching, Deed, Holder, LeaseId};
+use crate::vserver::{GatePass, Vserver};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -89,6 +91,50 @@ fn send(session: &Session, body: Body) {
         _ => Protection::None,
     };
     connection.send(frame(vec![Response::notification(body, protection)]));
+}
+
+/// Waits, outside of the gate, until others have given up what was in the way, and comes in again.
+pub(super) async fn way_made(asked: &Asked, wait: BreakWait) -> Result<GatePass, NtStatus> {
+    let give_up = &asked.give_up;
+    give_up.run_until_cancelled(wait.over()).await.ok_or(NtStatus::CANCELLED)?;
+    let entered = give_up.run_until_cancelled(asked.connection.listener.vserver.gate.enter()).await;
+    let inside = entered.ok_or(NtStatus::CANCELLED)?.map_err(|_| NtStatus::NETWORK_NAME_DELETED)?;
+    if asked.session.has_ended() || asked.session.tree(asked.tree.id).is_none() {
+        return Err(NtStatus::NETWORK_NAME_DELETED);
+    }
+    Ok(inside)
+}
+
+/// SET_INFO: a file gets another name when nobody else keeps handles of it any more.
+pub(super) async fn set(asked: Asked, inside: GatePass) -> Answer {
+    let Some(mut wait) = kept_from_renaming(&asked) else { return Answer::from(set::set(&asked).await) };
+    drop(inside);
+    Answer::Later(Box::pin(async move {
+        loop {
+            let inside = way_made(&asked, wait).await;
+            wait = match (inside, kept_from_renaming(&asked)) {
+                (Err(status), _) => return Done::from(Err(status.into())),
+                (Ok(_), Some(wait)) => wait,
+                (Ok(_inside), None) => return Done::from(set::set(&asked).await),
+            };
+        }
+    }))
+}
+
+fn kept_from_renaming(asked: &Asked) -> Option<BreakWait> {
+    let locks = &asked.connection.listener.vserver.locks;
+    if !locks.is_anything_cached() {
+        return None;
+    }
+    let request = SetInfoRequest::decode(&asked.message).ok()?;
+    let renames = request.info_type == info_type::FILE
+        && matches!(request.info_class, file_class::RENAME | file_class::RENAME_EX);
+    if !renames {
+        return None;
+    }
+    // What is wrong with it is said by whoever does it.
+    let open = asked.session.open(asked.id(request.file_id).ok()?, &asked.tree).ok()?;
+    locks.contend(open.key, Deed::Unname, Some(&open.owner))
 }
 
 /// OPLOCK_BREAK from a client: what it keeps.

@@ -6,7 +6,7 @@ use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
-use crate::openstate::{Client, FileKey, Owner, Protocol};
+use crate::openstate::{Client, Deed, FileKey, Owner, Protocol};
 use crate::vserver::{GatePass, MountedVolume, Vserver};
 use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
@@ -93,6 +93,7 @@ impl Open {
         self.closed.cancel();
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
+            vserver.locks.contend(self.key, Deed::Unname, Some(&self.owner));
         }
         if vserver.locks.close(self.key, &self.owner).delete
             && let Err(error) = self.delete(vserver)

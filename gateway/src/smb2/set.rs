@@ -13,7 +13,7 @@ use super::wire::names::Path;
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
 use super::{directory, security, shown};
-use crate::openstate::FileKey;
+use crate::openstate::{Deed, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
 use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, XattrHow};
@@ -101,6 +101,7 @@ impl Setting<'_> {
         if self.open.kind == FileKind::Dir {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
+        self.vserver.locks.contend(self.open.key, Deed::Change, Some(&self.open.owner));
         self.set_attrs(SetAttrs { size: Some(bytes), ..SetAttrs::default() })
     }
 
@@ -205,6 +206,10 @@ impl Setting<'_> {
             }
         }
         self.vserver.locks.set_delete_pending(open.key, delete);
+        if delete {
+            // Handles that are open in memory only would keep the file.
+            self.vserver.locks.contend(open.key, Deed::Unname, Some(&open.owner));
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What a CREATE asks to keep of its file, an oplock or a lease (MS-SMB2 §3.3.5.9.8, §3.3.5.9.11), and what it gets.
 
 use super::Opening;
-use crate::openstate::{CachingRequest, Caching, FileKey, Granted, Holder, LeaseId};
+use crate::openstate::{Caching, CachingRequest, FileKey, Granted, Holder, LeaseId};
 use crate::smb2::caching::{self, LeaseHolder, OplockHolder};
 use crate::smb2::open::Open;
 use crate::smb2::wire::create::oplock;
