@@ -30,6 +30,7 @@ mod set;
 mod shown;
 mod state;
 mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;

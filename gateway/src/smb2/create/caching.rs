@@ -10,7 +10,7 @@ use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::lease::{LEASE_BREAK_IN_PROGRESS, Lease, LeaseV2};
 use crate::smb2::wire::negotiate::Dialect;
 use crate::smb2::wire::status::NtStatus;
-use fsstore::FileKind;
+use fsstore::{Attr, FileKind};
 use std::sync::Arc;
 
 impl Opening<'_> {
@@ -34,8 +34,8 @@ impl Opening<'_> {
     }
 
     /// A lease is of one file: with its key no other is opened or made.
-    pub(super) fn check_lease(&self) -> Result<(), NtStatus> {
-        let found = self.found.attr.map(|attr| FileKey { volume: self.found.volume, file: attr.id });
+    pub(super) fn check_lease(&self, exists: Option<Attr>) -> Result<(), NtStatus> {
+        let found = exists.map(|attr| FileKey { volume: self.found.volume, file: attr.id });
         let leased = self.lease_id().and_then(|lease| self.vserver().locks.lease_file(lease));
         if leased.is_some() && leased != found { Err(NtStatus::INVALID_PARAMETER) } else { Ok(()) }
     }

@@ -7,6 +7,7 @@ mod existing;
 mod make;
 mod response;
 mod sharing;
+mod stream;
 
 use super::caching::way_made;
 use super::dispatch::{Answer, Asked, Done};
@@ -14,6 +15,7 @@ use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
 use super::rights;
+use super::streams::Named;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::names::Path;
@@ -21,7 +23,7 @@ use super::wire::status::NtStatus;
 use crate::openstate::{BreakWait, FileKey};
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
-use fsstore::{Attr, Context, Volume};
+use fsstore::{Attr, Context, FileKind, Volume};
 use parking_lot::Mutex;
 use sharing::Shared;
 use std::sync::Arc;
@@ -71,19 +73,19 @@ fn done(made: Result<Created, Failure>) -> Done {
 
 /// `again`: it has waited before.
 async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Created, Failure> {
-    let request = CreateRequest::decode(&asked.message)?;
+    let mut request = CreateRequest::decode(&asked.message)?;
     check(&request)?;
     contexts::check(&request.contexts)?;
-    let path = Path::parse(&request.name)?;
-    if path.stream.as_ref().is_some_and(|stream| !stream.name.is_empty()) {
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
-    }
+    let name = std::mem::take(&mut request.name);
+    let path = Path::parse(&name)?;
+    let named = path.stream.map(Named::of).transpose()?;
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
-    Opening { asked, inside, again, request, cx, volume, found }.run().await
+    let stream = stream::wanted(&mut request, named, &found, &volume)?;
+    Opening { asked, inside, again, request, cx, volume, found, stream }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -95,6 +97,7 @@ struct Opening<'a> {
     cx: Context,
     volume: Arc<Volume>,
     found: Found,
+    stream: Option<stream::Wanted>,
 }
 
 impl Opening<'_> {
@@ -103,18 +106,23 @@ impl Opening<'_> {
     }
 
     async fn run(self) -> Result<Created, Failure> {
-        let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
-        self.check_lease()?;
+        let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr);
+        let deed = Deed::of(self.request.disposition, exists.is_some())?;
+        self.check_lease(exists)?;
         self.asked.session.has_room()?;
         let number = self.vserver().smb.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let open = self.open(number, &attr, most);
-        let granted = match self.share(&open, deed)? {
-            Shared::Done(granted) => granted,
-            Shared::Wait(wait) => return Ok(Created::Wait(wait)),
+        let open = self.open(number, &attr, self.data(&attr)?, most);
+        let granted = match self.share(&open, deed) {
+            Ok(Shared::Done(granted)) => granted,
+            Ok(Shared::Wait(wait)) => return Ok(Created::Wait(wait)),
+            Err(status) => {
+                self.unmake_stream(&attr);
+                return Err(status.into());
+            }
         };
         let attr = match self.finish(&open, deed, attr).await {
             Ok(attr) => attr,
@@ -130,17 +138,19 @@ impl Opening<'_> {
     }
 
     /// The open that is to be, which nobody knows yet.
-    fn open(&self, number: u64, attr: &Attr, most: u32) -> Open {
+    fn open(&self, number: u64, attr: &Attr, data: fsstore::FileId, most: u32) -> Open {
         let wanted = rights::specific(self.request.desired_access);
         let granted =
             if wanted & access::MAXIMUM_ALLOWED != 0 { most | wanted & access::SYNCHRONIZE } else { wanted };
-        let key = FileKey { volume: self.found.volume, file: attr.id };
+        let key = |file| FileKey { volume: self.found.volume, file };
         let owner = open::owner(self.asked.connection.client, &self.asked.session, number);
         Open {
             id: FileId { persistent: number, volatile: number },
             tree: Arc::clone(&self.asked.tree),
-            key,
-            kind: attr.kind,
+            key: key(data),
+            base: key(attr.id),
+            stream: self.stream.as_ref().map(|stream| Mutex::new(stream.name.clone())),
+            kind: if self.stream.is_some() { FileKind::File } else { attr.kind },
             name: Mutex::new(Name {
                 dir: self.found.dir,
                 name: self.found.name.clone(),

@@ -55,13 +55,21 @@ impl Opening<'_> {
             again: self.again,
             caching: self.caching(open),
         };
-        match self.vserver().locks.open(asked) {
-            Ok(Outcome::Opened(granted)) => Ok(Shared::Done(granted)),
-            Ok(Outcome::Wait(wait)) => Ok(Shared::Wait(wait)),
-            Ok(Outcome::DeletePending) => Err(NtStatus::DELETE_PENDING),
-            Ok(Outcome::Denied(_)) => Err(NtStatus::SHARING_VIOLATION),
-            Ok(Outcome::OtherFile) => Err(NtStatus::INVALID_PARAMETER),
-            Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),
+        let locks = &self.vserver().locks;
+        let granted = match locks.open(asked) {
+            Ok(Outcome::Opened(granted)) => granted,
+            Ok(Outcome::Wait(wait)) => return Ok(Shared::Wait(wait)),
+            Ok(Outcome::DeletePending) => return Err(NtStatus::DELETE_PENDING),
+            Ok(Outcome::Denied(_)) => return Err(NtStatus::SHARING_VIOLATION),
+            Ok(Outcome::OtherFile) => return Err(NtStatus::INVALID_PARAMETER),
+            Err(_) => return Err(NtStatus::INSUFFICIENT_RESOURCES),
+        };
+        if open.stream.is_some()
+            && let Err(status) = self.share_base(open, deny)
+        {
+            locks.close(open.key, &open.owner);
+            return Err(status);
         }
+        Ok(Shared::Done(granted))
     }
 }
