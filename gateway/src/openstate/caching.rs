@@ -105,8 +105,8 @@ pub struct Break {
     pub from: Caching,
     /// What it may keep.
     pub to: Caching,
-    /// Counts a lease's changes.
-    pub epoch: u16,
+    /// Counts a lease's changes, where the client does.
+    pub epoch: Option<u16>,
     /// It has to answer.
     pub answer: bool,
 }
@@ -124,8 +124,8 @@ pub struct CachingRequest {
     pub lease: Option<LeaseId>,
     /// All that it wants.
     pub wanted: Caching,
-    /// Where the client's count of the lease's changes is.
-    pub epoch: u16,
+    /// Where the client's count of the lease's changes is, if it has one.
+    pub epoch: Option<u16>,
     /// How the client is told.
     pub holder: Arc<dyn Holder>,
 }
@@ -135,8 +135,8 @@ pub struct CachingRequest {
 pub struct Granted {
     /// It.
     pub state: Caching,
-    /// Counts a lease's changes.
-    pub epoch: u16,
+    /// Counts a lease's changes, if the one who asked for it first does.
+    pub epoch: Option<u16>,
     /// The lease was there, and is being broken.
     pub breaking: bool,
 }
@@ -191,7 +191,7 @@ pub(super) struct Keeper {
     opens: Vec<Arc<Owner>>,
     state: Caching,
     breaking: Option<Breaking>,
-    epoch: u16,
+    epoch: Option<u16>,
     holder: Arc<dyn Holder>,
 }
 
@@ -205,6 +205,10 @@ impl Keeper {
 
     fn is_of(&self, owner: &Owner) -> bool {
         self.opens.iter().any(|open| **open == *owner)
+    }
+
+    fn count(&mut self) {
+        self.epoch = self.epoch.map(|epoch| epoch.wrapping_add(1));
     }
 
     fn tell(&self, to: Caching, news: &mut News) {
@@ -224,7 +228,7 @@ impl Keeper {
             Some(breaking) => breaking.to = breaking.to.and(to),
             None if to == self.state => {}
             None => {
-                self.epoch = self.epoch.wrapping_add(1);
+                self.count();
                 self.tell(to, news);
                 if self.state == Caching::READ {
                     self.state = to;
@@ -361,6 +365,10 @@ impl Caches {
         if others().any(in_way) || shares.held.iter().any(opened) {
             state = state.without(Caching::WRITE);
         }
+        if others().any(|keeper| keeper.state.has(Caching::WRITE)) {
+            // Who only looks takes nothing away, and gets nothing that another may have changed.
+            state = Caching::NONE;
+        }
         if lease.is_some() {
             if others().any(|keeper| keeper.lease.is_none()) {
                 state = state.without(Caching::HANDLE);
@@ -377,16 +385,15 @@ impl Caches {
         let lease = request.lease;
         if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.is(lease)) {
             keeper.opens.push(Arc::clone(owner));
-            keeper.holder = Arc::clone(&request.holder);
             let more = keeper.state.is_in(request.wanted) && state != keeper.state && state == request.wanted;
             if more && keeper.breaking.is_none() {
                 keeper.state = state;
-                keeper.epoch = keeper.epoch.wrapping_add(1);
+                keeper.count();
             }
             let breaking = keeper.breaking.is_some();
             return Granted { state: keeper.state, epoch: keeper.epoch, breaking };
         }
-        let epoch = request.epoch.wrapping_add(1);
+        let epoch = request.epoch.map(|epoch| epoch.wrapping_add(1));
         if lease.is_some() || state != Caching::NONE {
             let holder = Arc::clone(&request.holder);
             let opens = vec![Arc::clone(owner)];

@@ -70,7 +70,7 @@ impl Site {
             touch: Touch::Contents,
             overwrites: false,
             again: false,
-            caching: Some(CachingRequest { lease, wanted: caching(wanted), epoch: 0, holder }),
+            caching: Some(CachingRequest { lease, wanted: caching(wanted), epoch: Some(0), holder }),
         }
     }
 
@@ -210,7 +210,7 @@ fn one_that_does_not_answer_has_given_up() {
     let now = std::time::Instant::now();
     let mut news = Vec::new();
     let granted = caches.grant(&Arc::new(owner(1)), &request, &super::shares::Shares::default(), false);
-    assert_eq!((granted.state, granted.epoch), (Caching::ALL, 1));
+    assert_eq!((granted.state, granted.epoch), (Caching::ALL, Some(1)));
     let until = caches.contend(Deed::Read, None, now, &mut news).unwrap();
     assert!(!caches.expire(now));
     assert!(caches.expire(until));

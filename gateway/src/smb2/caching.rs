@@ -50,17 +50,15 @@ impl Holder for OplockHolder {
     }
 }
 
-/// Tells a client that its lease is broken, where it opened the file last, or else by any of its connections.
+/// Tells a client that its lease is broken, where it asked for it first, or else by any of its connections.
 pub(super) struct LeaseHolder {
     pub(super) vserver: Weak<Vserver>,
     pub(super) session: Weak<Session>,
-    /// The client knows epochs.
-    pub(super) counts: bool,
 }
 
 impl fmt::Debug for LeaseHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseHolder").field("counts", &self.counts).finish_non_exhaustive()
+        f.write_str("LeaseHolder")
     }
 }
 
@@ -73,7 +71,7 @@ impl Holder for LeaseHolder {
         let elsewhere = || self.vserver.upgrade()?.smb.session_of(&lease.client);
         let Some(session) = self.session.upgrade().filter(alive).or_else(elsewhere) else { return };
         let news = LeaseBreakNotification {
-            new_epoch: if self.counts { news.epoch } else { 0 },
+            new_epoch: news.epoch.unwrap_or(0),
             ack_required: news.answer,
             key: lease.key,
             current_state: news.from.bits(),

@@ -73,11 +73,13 @@ impl Setting<'_> {
             SetFile::Mode(_) => Ok(()),
             SetFile::Allocation(bytes) => {
                 open.may(access::WRITE_DATA)?;
+                self.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                 // Blocks are given out when they are written; only less than the file has changes anything.
                 if bytes < open.attr(self.vserver)?.size { self.resize(bytes) } else { Ok(()) }
             }
             SetFile::EndOfFile(bytes) => {
                 open.may(access::WRITE_DATA)?;
+                self.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                 self.resize(bytes)
             }
             SetFile::ValidDataLength(_) => Err(NtStatus::PRIVILEGE_NOT_HELD.into()),
@@ -102,7 +104,6 @@ impl Setting<'_> {
         if self.open.kind == FileKind::Dir {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
-        self.vserver.locks.contend(self.open.key, Deed::Change, Some(&self.open.owner));
         let attrs = SetAttrs { size: Some(bytes), ..SetAttrs::default() };
         self.execute(Op::SetAttr { file: self.open.key.file, attrs, guard: None })
     }

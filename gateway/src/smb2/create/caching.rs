@@ -50,15 +50,14 @@ impl Opening<'_> {
             let holder: Arc<dyn Holder> = Arc::new(LeaseHolder {
                 vserver: Arc::downgrade(&self.asked.connection.listener.vserver),
                 session,
-                counts: lease.v2.is_some(),
             });
-            let epoch = lease.v2.map_or(0, |v2| v2.epoch);
+            let epoch = lease.v2.map(|v2| v2.epoch);
             let wanted = Caching::from_bits(lease.state);
             return Some(CachingRequest { lease: self.lease_id(), wanted, epoch, holder });
         }
         let wanted = caching::of_level(self.request.oplock_level);
         let holder: Arc<dyn Holder> = Arc::new(OplockHolder { session, id: open.id });
-        (wanted != Caching::NONE).then_some(CachingRequest { lease: None, wanted, epoch: 0, holder })
+        (wanted != Caching::NONE).then_some(CachingRequest { lease: None, wanted, epoch: None, holder })
     }
 
     /// The level that the response names.
@@ -77,7 +76,10 @@ impl Opening<'_> {
             key: lease.key,
             state: granted.state.bits(),
             flags: if granted.breaking { LEASE_BREAK_IN_PROGRESS } else { 0 },
-            v2: lease.v2.map(|v2| LeaseV2 { epoch: granted.epoch, ..v2 }),
+            // In the version in which it was asked for first.
+            v2: granted
+                .epoch
+                .map(|epoch| LeaseV2 { parent_key: lease.v2.and_then(|v2| v2.parent_key), epoch }),
         }))
     }
 }
