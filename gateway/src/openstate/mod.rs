@@ -184,6 +184,8 @@ pub struct LockTable {
     stirred: watch::Sender<()>,
     /// Leases and oplocks that there are.
     cached: AtomicUsize,
+    /// Reservations that there are.
+    opened: AtomicUsize,
     /// Held by the one task that tells clients of their locks: several LIFs serve one vserver.
     pub teller: tokio::sync::Mutex<()>,
 }
@@ -397,6 +399,7 @@ impl LockTable {
         let news = std::mem::take(&mut table.news);
         let stirred = std::mem::take(&mut table.stirred);
         self.cached.store(table.keepers, Ordering::Relaxed);
+        self.opened.store(table.shares, Ordering::Relaxed);
         drop(table);
         news.into_iter().for_each(|(holder, news)| holder.tell(news));
         if stirred {

@@ -2,7 +2,7 @@
 //! violation takes handles that others keep first, and what they answer decides.
 
 use super::caching::{AnswerError, Attempt, Caching, CachingRequest, Deed, Granted, LeaseId, News, Touch};
-use super::owner::{FileKey, Owner};
+use super::owner::{FileKey, Owner, Protocol};
 use super::shares::{Access, Share};
 use super::table::Table;
 use super::{Full, Limits, LockTable};
@@ -206,6 +206,19 @@ impl LockTable {
     /// Whether any client keeps anything of any file: a look that costs nothing.
     pub fn is_anything_cached(&self) -> bool {
         self.cached.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether any client has any file open or reserved: a look that costs nothing.
+    pub fn is_anything_open(&self) -> bool {
+        self.opened.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a reservation of a client of that protocol keeps all others from such an access.
+    pub fn is_denied_by(&self, protocol: Protocol, file: FileKey, access: Access) -> bool {
+        let table = self.table.lock();
+        let denies =
+            |share: &Share| share.owner.client.protocol == protocol && share.deny.bits() & access.bits() != 0;
+        table.files.get(&file).is_some_and(|state| state.shares.held.iter().any(denies))
     }
 
     /// The file that a lease is on.
