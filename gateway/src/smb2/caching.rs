@@ -5,14 +5,14 @@ use super::dispatch::{Answer, Asked, Done};
 use super::reply::{Body, Protection, Reply, Response, frame};
 use super::session::Session;
 use super::set;
+use super::state::State;
 use super::wire::FileId;
 use super::wire::breaks::{BreakAcknowledgement, LeaseBreakAck, LeaseBreakNotification, OplockBreak};
 use super::wire::create::oplock;
 use super::wire::info::{SetInfoRequest, file_class, info_type};
 use super::wire::status::NtStatus;
 use crate::openstate::{AnswerError, Break, BreakWait, Caching, Deed, Holder, LeaseId};
-use crate::vserver::{GatePass, Vserver};
-use std::fmt;
+use crate::vserver::GatePass;
 use std::sync::{Arc, Weak};
 
 /// What an oplock of a level keeps.
@@ -51,15 +51,10 @@ impl Holder for OplockHolder {
 }
 
 /// Tells a client that its lease is broken, where it asked for it first, or else by any of its connections.
+#[derive(Debug)]
 pub(super) struct LeaseHolder {
-    pub(super) vserver: Weak<Vserver>,
+    pub(super) state: Weak<State>,
     pub(super) session: Weak<Session>,
-}
-
-impl fmt::Debug for LeaseHolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LeaseHolder")
-    }
 }
 
 impl Holder for LeaseHolder {
@@ -68,7 +63,7 @@ impl Holder for LeaseHolder {
         let alive = |session: &Arc<Session>| {
             session.connection().is_some_and(|connection| !connection.gone.is_cancelled())
         };
-        let elsewhere = || self.vserver.upgrade()?.smb.session_of(&lease.client);
+        let elsewhere = || self.state.upgrade()?.session_of(&lease.client);
         let Some(session) = self.session.upgrade().filter(alive).or_else(elsewhere) else { return };
         let news = LeaseBreakNotification {
             new_epoch: news.epoch.unwrap_or(0),

@@ -93,7 +93,7 @@ impl Connection {
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
-        self.listener.vserver.smb.add(&session);
+        self.listener.state.add(&session);
         sessions.insert(session.id, session);
         self.frame_len_max.store(FRAME_LEN_MAX, Ordering::Relaxed);
         Ok(())
@@ -107,7 +107,7 @@ impl Connection {
     }
 
     fn end_session(&self, session: &Session) {
-        self.listener.vserver.smb.end(&self.listener.vserver, session);
+        self.listener.state.end(&self.listener.vserver, session);
     }
 
     pub(super) fn take_pending(&self, id: u64) -> Option<Pending> {

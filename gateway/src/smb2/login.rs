@@ -178,7 +178,7 @@ fn admit(
     }
     if request.previous_session_id != 0 {
         let vserver = &connection.listener.vserver;
-        vserver.smb.end_previous(vserver, &session, request.previous_session_id);
+        connection.listener.state.end_previous(vserver, &session, request.previous_session_id);
     }
     let response = SessionSetupResponse { session_flags, security_buffer: token.into() };
     SetUp { session_id: id, reply: Ok(Body::of(|out| response.encode(out))), protection }

@@ -37,7 +37,7 @@ mod tree;
 mod window;
 pub mod wire;
 
-pub use state::State;
+use state::State;
 
 use crate::net::accept::accept_all;
 use crate::net::limits::Limits;
@@ -52,6 +52,7 @@ use wire::status::NtStatus;
 #[derive(Debug)]
 struct Listener {
     vserver: Arc<Vserver>,
+    state: Arc<State>,
 }
 
 impl Listener {
@@ -64,7 +65,7 @@ impl Listener {
 /// Serves a vserver's shares to whoever connects, until `cancel`; then closes every connection at once and returns when no
 /// request runs any more.
 pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, cancel: CancellationToken) {
-    let shared = Arc::new(Listener { vserver });
+    let shared = Arc::new(Listener { state: state::of(&vserver), vserver });
     let stop = cancel.clone();
     accept_all(listener, Limits::default(), cancel, move |stream, seat| {
         connection::converse(stream, Arc::clone(&shared), seat, stop.clone())

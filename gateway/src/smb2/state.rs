@@ -11,11 +11,17 @@ use std::sync::{Arc, Weak};
 
 /// Sessions and opens of a vserver.
 #[derive(Debug, Default)]
-pub struct State {
+pub(super) struct State {
     /// Sessions that are logged in.
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
     /// The last number that an open got.
     last_open: AtomicU64,
+}
+
+/// That of a vserver.
+pub(super) fn of(vserver: &Vserver) -> Arc<State> {
+    let state = vserver.smb.get_or_init(|| Arc::new(State::default()));
+    Arc::clone(state).downcast().expect("nobody else sets it")
 }
 
 impl State {

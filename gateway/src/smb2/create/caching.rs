@@ -48,7 +48,7 @@ impl Opening<'_> {
         let session = Arc::downgrade(&self.asked.session);
         if let Some(lease) = self.lease() {
             let holder: Arc<dyn Holder> = Arc::new(LeaseHolder {
-                vserver: Arc::downgrade(&self.asked.connection.listener.vserver),
+                state: Arc::downgrade(&self.asked.connection.listener.state),
                 session,
             });
             let epoch = lease.v2.map(|v2| v2.epoch);

@@ -110,7 +110,7 @@ impl Opening<'_> {
         let deed = Deed::of(self.request.disposition, exists.is_some())?;
         self.check_lease(exists)?;
         self.asked.session.has_room()?;
-        let number = self.vserver().smb.open_number()?;
+        let number = self.asked.connection.listener.state.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
