@@ -301,7 +301,7 @@ async fn one(
     if command == Some(Command::SessionSetup) {
         return Step::Done(log_in(question, agreed, &message));
     }
-    if command == Command::Echo && question.header.session_id == 0 && sealed.is_none() {
+    if command == Some(Command::Echo) && question.header.session_id == 0 && sealed.is_none() {
         // It asks whether anybody is there, not for whom (§3.3.5.17).
         return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
     }
