@@ -30,7 +30,7 @@ impl Locks {
         &self.held
     }
 
-    /// Locks that keep `owner` from having this one: others', and its own where they stack.
+    /// Locks that keep `owner` from having this one: others'; and where they stack, its own keep it from an exclusive one.
     pub(super) fn conflicts<'a>(
         &'a self,
         owner: &'a Owner,
@@ -41,7 +41,7 @@ impl Locks {
         self.held[..end].iter().filter(move |held| {
             (held.exclusive || exclusive)
                 && held.range.overlaps(range)
-                && (owner.stacks_locks() || *held.owner != *owner)
+                && (*held.owner != *owner || exclusive && owner.stacks_locks())
         })
     }
 
@@ -54,6 +54,11 @@ impl Locks {
     /// The owner's own locks in `range`.
     pub(super) fn of<'a>(&'a self, owner: &'a Owner, range: ByteRange) -> impl Iterator<Item = &'a Held> {
         self.held.iter().filter(move |held| held.range.overlaps(range) && *held.owner == *owner)
+    }
+
+    /// Whether the owner has a lock of just this range.
+    pub(super) fn has(&self, owner: &Owner, range: ByteRange) -> bool {
+        self.held.iter().any(|held| held.range == range && *held.owner == *owner)
     }
 
     /// Whether [`Locks::clear`] would leave more locks than there are.
@@ -95,7 +100,14 @@ impl Locks {
     /// Takes `range` from what the owner has; where its locks stack, the one of just this range.
     pub(super) fn clear(&mut self, owner: &Owner, range: ByteRange) {
         if owner.stacks_locks() {
-            let one = self.held.iter().position(|held| held.range == range && *held.owner == *owner);
+            let place = |exclusive_only: bool| {
+                let is_it = |held: &Held| {
+                    held.range == range && *held.owner == *owner && (held.exclusive || !exclusive_only)
+                };
+                self.held.iter().position(is_it)
+            };
+            // An exclusive one goes before shared ones that stand on it.
+            let one = place(true).or_else(|| place(false));
             one.map(|at| self.held.remove(at));
             return;
         }

@@ -88,7 +88,8 @@ impl Owner {
     }
 }
 
-/// Bytes `first` to `last`, both included.
+/// Bytes `first` to `last`, both included. A range of no bytes, which SMB can lock too, ends before it begins: it overlaps those
+/// that have bytes on both sides of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ByteRange {
     /// First byte.
@@ -104,9 +105,18 @@ impl ByteRange {
         ByteRange { first, last }
     }
 
+    /// No bytes, just before `first`.
+    pub fn empty(first: u64) -> Self {
+        match first.checked_sub(1) {
+            Some(last) => ByteRange { first, last },
+            // Nothing lies on both sides of the beginning.
+            None => ByteRange { first: u64::MAX, last: 0 },
+        }
+    }
+
     /// Bytes in it; 0: to the end of the file.
     pub fn bytes(self) -> u64 {
-        if self.last == u64::MAX { 0 } else { self.last - self.first + 1 }
+        if self.last == u64::MAX { 0 } else { (self.last + 1).saturating_sub(self.first) }
     }
 
     /// Whether it goes to the end of the file.
@@ -127,6 +137,16 @@ impl ByteRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_of_no_bytes_is_inside_of_what_has_bytes_on_both_sides() {
+        let ten = ByteRange::empty(10);
+        for (first, len, inside) in [(5, 10, true), (9, 2, true), (10, 5, false), (5, 5, false)] {
+            assert_eq!(ten.overlaps(ByteRange::new(first, len)), inside, "{first} {len}");
+        }
+        assert!(!ten.overlaps(ten) && !ByteRange::empty(0).overlaps(ByteRange::new(0, 10)));
+        assert_eq!(ten.bytes(), 0);
+    }
 
     #[test]
     fn ranges() {

@@ -9,7 +9,7 @@ use super::wire::lock::{
 };
 use super::wire::plain::LockResponse;
 use super::wire::status::NtStatus;
-use crate::openstate::{ByteRange, LockOutcome, LockRequest as Wanted, Wait, Waiter};
+use crate::openstate::{ByteRange, Deed, LockOutcome, LockRequest as Wanted, Wait, Waiter};
 use crate::vserver::Vserver;
 use fsstore::FileKind;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub(super) fn lock(asked: Asked) -> Answer {
         Ok(Some((open, waits))) => Answer::Later(Box::pin(async move {
             tokio::select! {
                 () = waits.waiter.granted() => {
+                    waits.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                     waits.keep();
                     Done::from(done())
                 }
@@ -103,13 +104,12 @@ fn begin(asked: &Asked) -> Result<Option<(Arc<Open>, WaitingLock)>, Failure> {
     Ok(None)
 }
 
-fn range(element: &LockElement) -> Result<Option<ByteRange>, NtStatus> {
+fn range(element: &LockElement) -> Result<ByteRange, NtStatus> {
     match element.length.checked_sub(1) {
-        // A lock of nothing keeps nobody out.
-        None => Ok(None),
+        None => Ok(ByteRange::empty(element.offset)),
         Some(more) => {
             let last = element.offset.checked_add(more).ok_or(NtStatus::INVALID_LOCK_RANGE)?;
-            Ok(Some(ByteRange { first: element.offset, last }))
+            Ok(ByteRange { first: element.offset, last })
         }
     }
 }
@@ -126,7 +126,7 @@ fn take(
         LOCK_EXCLUSIVE => true,
         _ => return Err(NtStatus::INVALID_PARAMETER),
     };
-    let Some(range) = range(element)? else { return Ok(None) };
+    let range = range(element)?;
     let wanted = Wanted {
         file: open.key,
         owner: open.owner.clone(),
@@ -137,7 +137,10 @@ fn take(
         wait,
     };
     match vserver.locks.lock(wanted) {
-        Ok(LockOutcome::Granted) => Ok(None),
+        Ok(LockOutcome::Granted) => {
+            vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
+            Ok(None)
+        }
         Ok(LockOutcome::Waiting) => Ok(Some(range)),
         Ok(LockOutcome::Denied(_) | LockOutcome::Deadlock) => Err(NtStatus::LOCK_NOT_GRANTED),
         Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),
@@ -150,7 +153,7 @@ fn unlock(vserver: &Vserver, open: &Open, element: &LockElement) -> Result<(), N
     {
         return Err(NtStatus::INVALID_PARAMETER);
     }
-    let Some(range) = range(element)? else { return Ok(()) };
+    let range = range(element)?;
     if !vserver.locks.holds(open.key, &open.owner, range) {
         return Err(NtStatus::RANGE_NOT_LOCKED);
     }

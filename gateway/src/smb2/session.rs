@@ -204,7 +204,6 @@ impl Session {
         *self.identity.write() = Arc::new(identity);
     }
 
-    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
     /// A connection that the client is on.
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         self.channels
