@@ -14,7 +14,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{close, create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
+use super::{caching, close, create, directory, io, ioctl, locking, login, negotiate, pipe, query};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -144,6 +144,8 @@ struct Chain {
     session_id: u64,
     tree_id: u32,
     file: Option<Result<FileId, NtStatus>>,
+    /// There is no request before that one could be related to, or none of a session that is there.
+    broken: bool,
 }
 
 async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<Session>>) -> Outcome {
@@ -162,10 +164,14 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
         if connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err() {
             return Outcome::Close;
         }
-        let related = header.is_related() && at > 0;
-        if !related {
-            chain =
-                Chain { session_id: header.session_id, tree_id: header.tree_id().unwrap_or(0), file: None };
+        let related = header.is_related();
+        if !related || at == 0 {
+            chain = Chain {
+                session_id: header.session_id,
+                tree_id: header.tree_id().unwrap_or(0),
+                file: None,
+                broken: related,
+            };
         }
         let last = messages.peek().is_none();
         match one(&connection, header, message, sealed.as_ref(), related, &mut chain).await {
@@ -287,15 +293,17 @@ async fn one(
         tree_id: chain.tree_id,
         protection: Protection::None,
     };
-    let Some(command) = question.header.command() else {
-        return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
-    };
-    if command == Command::Negotiate {
+    let command = question.header.command();
+    if command == Some(Command::Negotiate) {
         return first(question, &message);
     }
     let Some(agreed) = connection.agreed.get() else { return Step::Close };
-    if command == Command::SessionSetup {
+    if command == Some(Command::SessionSetup) {
         return Step::Done(log_in(question, agreed, &message));
+    }
+    if command == Some(Command::Echo) && question.header.session_id == 0 && sealed.is_none() {
+        // It asks whether anybody is there, not for whom (§3.3.5.17).
+        return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
     }
     let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
         Ok((session, protection)) => {
@@ -305,9 +313,15 @@ async fn one(
         Err(Refused::Status(status)) => return Step::Done(question.respond(Err(status.into()))),
         Err(Refused::Ended(protection)) => {
             question.protection = protection;
-            return Step::Done(question.respond(Err(NtStatus::USER_SESSION_DELETED.into())));
+            let status =
+                if chain.broken { NtStatus::INVALID_PARAMETER } else { NtStatus::USER_SESSION_DELETED };
+            chain.broken = true;
+            return Step::Done(question.respond(Err(status.into())));
         }
         Err(Refused::Close) => return Step::Close,
+    };
+    let Some(command) = command.filter(|_| !chain.broken) else {
+        return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
     };
     let reply = match command {
         Command::Echo => Ok(Body::of(|out| EchoResponse.encode(out))),
@@ -506,24 +520,19 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         (_, Transfer::Read(request)) => io::read(&asked, request).await,
         (_, Transfer::Write(request)) => io::write(&asked, request).await,
         (Command::TreeDisconnect, _) => disconnect(&asked, &pass),
-        (Command::Create, _) => return Some(Answer::Now(opened(create::create(&asked, &pass).await))),
+        (Command::Create, _) => return Some(create::create(asked, pass).await),
         (Command::Close, _) => close::close(&asked, &pass),
         (Command::Flush, _) => io::flush(&asked).await,
         (Command::Lock, _) => return Some(locking::lock(asked)),
         (Command::Ioctl, _) => ioctl::ioctl(&asked)?,
         (Command::QueryDirectory, _) => directory::query(&asked),
         (Command::QueryInfo, _) => query::query(&asked),
-        (Command::SetInfo, _) => set::set(&asked).await,
-        (Command::ChangeNotify | Command::OplockBreak, _) => Err(NtStatus::NOT_SUPPORTED.into()),
+        (Command::SetInfo, _) => return Some(caching::set(asked, pass).await),
+        (Command::OplockBreak, _) => caching::answer(&asked),
+        (Command::ChangeNotify, _) => Err(NtStatus::NOT_SUPPORTED.into()),
         _ => Err(NtStatus::INVALID_PARAMETER.into()),
     };
     Some(Answer::from(reply))
-}
-
-/// What a CREATE leaves for those that are related to it.
-fn opened(made: Result<(FileId, Body), Failure>) -> Done {
-    let file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
-    Done { reply: made.map(|(_, body)| body), file }
 }
 
 /// A request in `IPC$`.

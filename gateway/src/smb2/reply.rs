@@ -2,9 +2,10 @@
 
 use super::crypto::{Cipher, SealingKey, SigningKey, TRANSFORM_HEADER};
 use super::frames::Frame;
+use super::wire::breaks::NOTIFICATION_MESSAGE_ID;
 use super::wire::error::{ErrorData, ErrorResponse};
 use super::wire::frame::TransformHeader;
-use super::wire::header::{FLAG_RELATED, FLAG_RESPONSE, FLAG_SIGNED, HEADER_LEN, Header, Id};
+use super::wire::header::{Command, FLAG_RELATED, FLAG_RESPONSE, FLAG_SIGNED, HEADER_LEN, Header, Id};
 use super::wire::status::NtStatus;
 use crate::xdr::Tail;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -149,6 +150,24 @@ impl Response {
         Response::new(Answered { protection, ..answered }, Err(NtStatus::PENDING.into()))
     }
 
+    /// A frame's message that answers no request: a break of an oplock or a lease (§3.3.4.6).
+    pub(super) fn notification(body: Body, protection: Protection) -> Self {
+        let header = Header {
+            credit_charge: 0,
+            channel_sequence: 0,
+            status: NtStatus::SUCCESS,
+            command: Command::OplockBreak as u16,
+            credits: 0,
+            flags: FLAG_RESPONSE,
+            next_command: 0,
+            message_id: NOTIFICATION_MESSAGE_ID,
+            id: Id::Sync { tree_id: 0 },
+            session_id: 0,
+            signature: [0; 16],
+        };
+        Response { header, body, protection }
+    }
+
     /// The bytes of a response that is neither signed nor encrypted and has no payload apart.
     pub(super) fn preview(&self) -> Bytes {
         let mut bytes = self.body.bytes.clone();
@@ -156,15 +175,17 @@ impl Response {
         bytes.freeze()
     }
 
-    fn finish(mut self, last: bool) -> (BytesMut, Tail) {
-        let Body { mut bytes, tail, .. } = self.body;
-        if !last {
-            // What follows begins at a multiple of eight, and a payload in between has no room to be apart.
-            tail.each_slice(|slice| bytes.put_slice(slice));
+    /// `compound`: there are others in the frame, `last`: but none behind this one.
+    fn finish(mut self, compound: bool, last: bool) -> (BytesMut, Tail) {
+        let Body { mut bytes, mut tail, .. } = self.body;
+        if compound {
+            // Each has a multiple of eight bytes, also the last; a payload has no room to be apart then.
+            std::mem::take(&mut tail).each_slice(|slice| bytes.put_slice(slice));
             bytes.put_bytes(0, bytes.len().next_multiple_of(8) - bytes.len());
+        }
+        if !last {
             self.header.next_command = u32::try_from(bytes.len()).expect("responses are far below 4 GiB");
         }
-        let tail = if last { tail } else { Tail::default() };
         let keys = match &self.protection {
             Protection::Signed(keys) => Some(keys),
             Protection::None | Protection::Sealed(_) => None,
@@ -199,7 +220,7 @@ pub(super) fn frame(responses: Vec<Response>) -> Frame {
     let mut head = BytesMut::new();
     let mut end = Tail::default();
     for (at, response) in responses.into_iter().enumerate() {
-        let (bytes, tail) = response.finish(at == last);
+        let (bytes, tail) = response.finish(last > 0, at == last);
         if head.is_empty() {
             head = bytes;
         } else {

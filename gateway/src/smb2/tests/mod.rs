@@ -3,6 +3,7 @@
 mod apple;
 mod attributes;
 mod client;
+mod compound;
 mod files;
 mod protection;
 mod quota;
