@@ -12,6 +12,7 @@ mod create;
 pub mod crypto;
 mod directory;
 mod dispatch;
+mod durable;
 mod frames;
 mod io;
 mod ioctl;

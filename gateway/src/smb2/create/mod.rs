@@ -1,5 +1,6 @@
 //! CREATE (MS-SMB2 §3.3.5.9): opens or makes a file. Here is the order of what is done; each part has a file of its own.
 
+mod back;
 mod caching;
 mod check;
 mod contexts;
@@ -10,6 +11,7 @@ mod sharing;
 mod stream;
 
 use super::caching::way_made;
+use super::durable::{self, Asks};
 use super::dispatch::{Answer, Asked, Done};
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
@@ -74,8 +76,11 @@ fn done(made: Result<Created, Failure>) -> Done {
 /// `again`: it has waited before.
 async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Created, Failure> {
     let mut request = CreateRequest::decode(&asked.message)?;
+    let asks = durable::asks(&request.contexts)?;
+    if let Asks::Back { id, create_guid } = asks {
+        return back::back(asked, &request, id, create_guid);
+    }
     check(&request)?;
-    contexts::check(&request.contexts)?;
     let name = std::mem::take(&mut request.name);
     let path = Path::parse(&name)?;
     let named = path.stream.map(Named::of).transpose()?;
@@ -85,7 +90,7 @@ async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Create
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, again, request, cx, volume, found, stream }.run().await
+    Opening { asked, inside, again, asks, request, cx, volume, found, stream }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -93,6 +98,7 @@ struct Opening<'a> {
     asked: &'a Asked,
     inside: &'a GatePass,
     again: bool,
+    asks: Asks,
     request: CreateRequest,
     cx: Context,
     volume: Arc<Volume>,
@@ -115,7 +121,7 @@ impl Opening<'_> {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let open = self.open(number, &attr, self.data(&attr)?, most);
+        let mut open = self.open(number, &attr, self.data(&attr)?, most);
         let granted = match self.share(&open, deed) {
             Ok(Shared::Done(granted)) => granted,
             Ok(Shared::Wait(wait)) => return Ok(Created::Wait(wait)),
@@ -132,6 +138,7 @@ impl Opening<'_> {
                 return Err(failure);
             }
         };
+        open.durable = self.durable(&open, granted);
         let (id, body) = (open.id, self.respond(&open, deed, &attr, most, granted));
         self.asked.session.keep(Arc::new(open));
         Ok(Created::Done(id, body))
@@ -163,6 +170,7 @@ impl Opening<'_> {
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
             listing: Mutex::default(),
+            durable: None,
             closed: CancellationToken::new(),
         }
     }
