@@ -297,6 +297,10 @@ async fn one(
     if command == Command::SessionSetup {
         return Step::Done(log_in(question, agreed, &message));
     }
+    if command == Command::Echo && question.header.session_id == 0 && sealed.is_none() {
+        // It asks whether anybody is there, not for whom (§3.3.5.17).
+        return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
+    }
     let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
         Ok((session, protection)) => {
             question.protection = protection;

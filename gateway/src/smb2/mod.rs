@@ -4,6 +4,7 @@
 //! handler of its command (`create`, `io`, `directory`, ...), and the responses leave together (`reply`). `wire` is the codec,
 //! `auth` and `crypto` are what logins and keys need; these three know nothing else of the gateway.
 
+mod apple;
 pub mod auth;
 mod caching;
 mod close;
@@ -23,6 +24,7 @@ mod open;
 mod path;
 mod pipe;
 mod query;
+mod quota;
 mod reply;
 mod rights;
 mod security;

@@ -20,12 +20,14 @@ const FLAGS: [(u8, u8); 5] = [
     (AceFlags::INHERITED, INHERITED),
 ];
 
-fn wire_sid(users: &Users, id: UnixId) -> Sid {
+/// A Unix id on the wire.
+pub(super) fn wire_sid(users: &Users, id: UnixId) -> Sid {
     let sid = users.sid_of(id);
     Sid::new(sid.authority(), sid.sub_authorities()).unwrap_or(Sid::NULL)
 }
 
-fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
+/// The Unix id that a SID stands for.
+pub(super) fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
     users.id_of(&crate::vserver::Sid::new(sid.authority(), sid.sub_authorities())?)
 }
 

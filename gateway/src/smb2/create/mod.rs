@@ -16,12 +16,12 @@ use super::dispatch::{Answer, Asked, Done};
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
-use super::rights;
 use super::streams::Named;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::names::Path;
 use super::wire::status::NtStatus;
+use super::{quota, rights};
 use crate::openstate::{BreakWait, FileKey};
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
@@ -83,14 +83,20 @@ async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Create
     check(&request)?;
     let name = std::mem::take(&mut request.name);
     let path = Path::parse(&name)?;
-    let named = path.stream.map(Named::of).transpose()?;
+    let is_quota_file = quota::is_file(&path);
+    let (path, named) = if is_quota_file {
+        (Path { components: Vec::new(), stream: None }, None)
+    } else {
+        let named = path.stream.map(Named::of).transpose()?;
+        (path, named)
+    };
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, again, asks, request, cx, volume, found, stream }.run().await
+    Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -104,6 +110,7 @@ struct Opening<'a> {
     volume: Arc<Volume>,
     found: Found,
     stream: Option<stream::Wanted>,
+    is_quota_file: bool,
 }
 
 impl Opening<'_> {
@@ -169,6 +176,7 @@ impl Opening<'_> {
             owner,
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
+            quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
             durable: None,
             closed: CancellationToken::new(),
