@@ -97,6 +97,7 @@ impl Open {
             owner: self.owner.clone(),
             delete_on_close: AtomicBool::new(self.delete_on_close.load(Ordering::Relaxed)),
             position: AtomicU64::new(self.position.load(Ordering::Relaxed)),
+            quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
             durable: self.durable.clone(),
             closed: CancellationToken::new(),
