@@ -169,3 +169,33 @@ async fn expire(state: Weak<State>, vserver: Weak<Vserver>, open: Weak<Open>, aw
         open.close(&vserver, &inside);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smb2::wire::FileId;
+
+    #[test]
+    fn contexts_that_go_together() {
+        let id = FileId { persistent: 7, volatile: 8 };
+        let first = CreateContext::DurableRequest;
+        let first_back = CreateContext::DurableReconnect { file_id: id };
+        let second = |timeout_ms| CreateContext::DurableRequestV2 { timeout_ms, flags: 0, create_guid: [1; 16] };
+        let second_back =
+            CreateContext::DurableReconnectV2 { file_id: id, create_guid: [1; 16], flags: 0 };
+        let new = |seconds| Asks::New { create_guid: Some([1; 16]), away: Duration::from_secs(seconds) };
+        assert_eq!(asks(&[CreateContext::QueryOnDiskId]), Ok(Asks::Nothing));
+        assert_eq!(asks(std::slice::from_ref(&first)), Ok(Asks::New { create_guid: None, away: AWAY }));
+        assert_eq!(asks(&[second(0)]), Ok(new(60)));
+        assert_eq!(asks(&[second(20_000)]), Ok(new(20)));
+        assert_eq!(asks(&[second(u32::MAX)]), Ok(new(300)));
+        let back = Asks::Back { id: 7, create_guid: None };
+        assert_eq!(asks(&[first_back.clone(), first.clone()]), Ok(back));
+        assert_eq!(asks(&[first.clone(), first_back.clone()]), Ok(back));
+        let back = Asks::Back { id: 7, create_guid: Some([1; 16]) };
+        assert_eq!(asks(std::slice::from_ref(&second_back)), Ok(back));
+        for wrong in [&[first, second(0)][..], &[first_back, second_back.clone()], &[second(0), second_back]] {
+            assert_eq!(asks(wrong), Err(NtStatus::INVALID_PARAMETER));
+        }
+    }
+}
