@@ -101,7 +101,7 @@ impl Connection {
         if sessions.len() >= SESSIONS_MAX {
             // Whatever a request that ran at its end has opened since is closed with it.
             let ended = sessions.extract_if(|_, channel| channel.session.has_ended());
-            ended.for_each(|(_, channel)| self.end_session(&channel.session));
+            ended.for_each(|(_, channel)| self.end_session(&channel.session, false));
         }
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
@@ -115,12 +115,12 @@ impl Connection {
     /// Ends a session: what it has open is closed.
     pub(super) fn log_off(&self, id: u64) {
         if let Some(session) = self.session(id) {
-            self.end_session(&session);
+            self.end_session(&session, false);
         }
     }
 
-    fn end_session(&self, session: &Session) {
-        self.listener.state.end(&self.listener.vserver, session);
+    fn end_session(&self, session: &Session, lost: bool) {
+        self.listener.state.end(&self.listener.vserver, session, lost);
     }
 
     pub(super) fn take_pending(&self, id: u64) -> Option<Pending> {
@@ -175,7 +175,10 @@ impl Connection {
     fn end(&self) {
         let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, channel)| channel.session).collect();
         // A session ends with the last of its connections.
-        sessions.iter().filter(|session| session.leave(self)).for_each(|session| self.end_session(session));
+        sessions
+            .iter()
+            .filter(|session| session.leave(self))
+            .for_each(|session| self.end_session(session, true));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opens (MS-SMB2 §3.3.1.10): what a handle of a client names, with which rights, and what happens when it is closed.
 
 use super::directory::Listing;
+use super::durable::Durable;
 use super::session::Session;
 use super::times::OpenTimes;
 use super::tree::Tree;
@@ -59,6 +60,8 @@ pub(super) struct Open {
     /// Of the newest request that used it: one that was sent before the client lost a connection comes too late (§3.3.5.2.10).
     pub(super) channel_sequence: AtomicU16,
     pub(super) times: Mutex<OpenTimes>,
+    /// It outlives its connection.
+    pub(super) durable: Option<Durable>,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
@@ -82,6 +85,31 @@ pub(super) fn of_stream(base: &Attr, stream: &Attr) -> Attr {
 }
 
 impl Open {
+    /// The same open in the hands of a client that came back.
+    pub(super) fn back_in(&self, tree: Arc<Tree>) -> Open {
+        Open {
+            id: self.id,
+            tree,
+            key: self.key,
+            base: self.base,
+            stream: self.stream.as_ref().map(|name| Mutex::new(name.lock().clone())),
+            kind: self.kind,
+            name: Mutex::new(self.name.lock().clone()),
+            granted: self.granted,
+            write_through: self.write_through,
+            cx: self.cx.clone(),
+            owner: self.owner.clone(),
+            delete_on_close: AtomicBool::new(self.delete_on_close.load(Ordering::Relaxed)),
+            position: AtomicU64::new(self.position.load(Ordering::Relaxed)),
+            quotas_from: AtomicU64::new(0),
+            listing: Mutex::default(),
+            channel_sequence: AtomicU16::new(self.channel_sequence.load(Ordering::Relaxed)),
+            times: Mutex::new(self.times.lock().clone()),
+            durable: self.durable.clone(),
+            closed: CancellationToken::new(),
+        }
+    }
+
     /// Whether it has one of these rights at least.
     pub(super) fn may(&self, any: u32) -> Result<(), NtStatus> {
         if self.granted & any != 0 { Ok(()) } else { Err(NtStatus::ACCESS_DENIED) }
