@@ -302,6 +302,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
             let written = WriteRequest::decode(&asked.message).map_or(0, |write| write.data.len());
             Cost { read: 0, written: u32::try_from(written).unwrap_or(u32::MAX) }
         }
+        Command::Ioctl => ioctl::cost(&asked.message),
         _ => Cost::default(),
     };
     let gone = asked.connection.gone.clone();
@@ -316,7 +317,9 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
     let in_pipes = matches!(asked.tree.root, Root::Pipes);
     let reply = match command {
         // What needs no open, and pipes.
-        Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => ioctl::ioctl(&asked)?,
+        Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => {
+            ioctl::ioctl(&asked).await?
+        },
         Command::TreeDisconnect if in_pipes => disconnect(&asked, &pass),
         _ if in_pipes => {
             let (opened, reply) = pipe::run(&asked, command);
@@ -346,7 +349,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
             gone.run_until_cancelled(tokio::time::sleep(locking::RETRY)).await?;
             pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
         },
-        Command::Ioctl => ioctl::ioctl(&asked)?,
+        Command::Ioctl => ioctl::ioctl(&asked).await?,
         Command::QueryDirectory => directory::query(&asked),
         Command::QueryInfo => query::query(&asked),
         Command::SetInfo => set::set(&asked).await,

@@ -19,6 +19,7 @@ mod negotiate;
 mod open;
 mod path;
 mod pipe;
+mod previous;
 mod query;
 mod reply;
 mod rights;

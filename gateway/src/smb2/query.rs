@@ -167,7 +167,9 @@ fn of_volume(vserver: &Vserver, open: &Open, class: u8, data: &mut BytesMut) -> 
             | attributes::PERSISTENT_ACLS
             | attributes::SUPPORTS_SPARSE_FILES
             | attributes::SUPPORTS_HARD_LINKS
-            | attributes::SUPPORTS_EXTENDED_ATTRIBUTES,
+            | attributes::SUPPORTS_EXTENDED_ATTRIBUTES
+            | attributes::SUPPORTS_REPARSE_POINTS
+            | attributes::SUPPORTS_BLOCK_REFCOUNTING,
         max_component_name_len: 255,
         file_system_name: "NTFS",
         default_quota_threshold: u64::MAX,
