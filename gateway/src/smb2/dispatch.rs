@@ -13,7 +13,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
+use super::{close, create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -336,7 +336,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
             file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
             made.map(|(_, body)| body)
         }
-        Command::Close => create::close(&asked, &pass),
+        Command::Close => close::close(&asked, &pass),
         Command::Flush => io::flush(&asked).await,
         Command::Read => io::read(&asked).await,
         Command::Write => io::write(&asked).await,

@@ -5,6 +5,7 @@
 //! `auth` and `crypto` are what logins and keys need; these three know nothing else of the gateway.
 
 pub mod auth;
+mod close;
 mod connection;
 mod create;
 pub mod crypto;

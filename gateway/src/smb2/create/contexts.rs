@@ -1,0 +1,40 @@
+//! The contexts of CREATE: what a client asks beside opening a file, and what it is answered (MS-SMB2 §3.3.5.9.1 and on).
+
+use super::Opening;
+use crate::smb2::open::Open;
+use crate::smb2::wire::create_contexts::CreateContext;
+use crate::smb2::wire::create_replies::CreateReplyContext;
+use crate::smb2::wire::status::NtStatus;
+use fsstore::Attr;
+
+/// What has to be settled before the file is looked for.
+pub(super) fn check(contexts: &[CreateContext]) -> Result<(), NtStatus> {
+    let reconnects = |context: &CreateContext| {
+        matches!(context, CreateContext::DurableReconnect { .. } | CreateContext::DurableReconnectV2 { .. })
+    };
+    if contexts.iter().any(reconnects) {
+        // No handle outlives its connection yet.
+        return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
+    }
+    Ok(())
+}
+
+impl Opening<'_> {
+    /// What is answered beside the open file.
+    pub(super) fn answers(&self, open: &Open, attr: &Attr, most: u32) -> Vec<CreateReplyContext> {
+        self.request
+            .contexts
+            .iter()
+            .filter_map(|context| match context {
+                CreateContext::MaximalAccess { .. } => {
+                    Some(CreateReplyContext::MaximalAccess { status: NtStatus::SUCCESS, access: most })
+                }
+                CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
+                    file_id: attr.id.ino.0,
+                    volume_id: open.key.volume.0,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+}

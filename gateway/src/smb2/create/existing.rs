@@ -1,0 +1,53 @@
+//! Access to a file that is there: who may open it, and how.
+
+use super::Opening;
+use super::check::Deed;
+use crate::smb2::open::Open;
+use crate::smb2::reply::Failure;
+use crate::smb2::wire::create::*;
+use crate::smb2::wire::status::NtStatus;
+use crate::smb2::{rights, shown};
+use fsstore::{Attr, FileKind, Op, SetAttrs};
+
+impl Opening<'_> {
+    /// The rights to a file that is there, if those that are asked for are among them.
+    pub(super) fn rights_to(&self, attr: &Attr, deed: Deed) -> Result<u32, Failure> {
+        let request = &self.request;
+        let is_dir = attr.kind == FileKind::Dir;
+        if is_dir && (request.options & options::NON_DIRECTORY_FILE != 0 || deed.truncates()) {
+            return Err(NtStatus::FILE_IS_A_DIRECTORY.into());
+        }
+        if !is_dir && request.options & options::DIRECTORY_FILE != 0 {
+            return Err(NtStatus::NOT_A_DIRECTORY.into());
+        }
+        let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
+        let most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr)? & self.asked.tree.rights;
+        let mut wanted = rights::specific(request.desired_access) & !access::MAXIMUM_ALLOWED;
+        if deed.truncates() {
+            wanted |= access::WRITE_DATA;
+        }
+        if wanted & !most != 0 || request.desired_access == 0 {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        if request.options & options::DELETE_ON_CLOSE != 0
+            && shown::attributes(attr, &self.found.name) & attribute::READONLY != 0
+        {
+            return Err(NtStatus::CANNOT_DELETE.into());
+        }
+        Ok(most)
+    }
+
+    /// What is done to the file once nothing stands in the way of the open.
+    pub(super) async fn finish(&self, open: &Open, deed: Deed, attr: Attr) -> Result<Attr, Failure> {
+        let mut attr = attr;
+        if deed.truncates() {
+            let attrs = SetAttrs { size: Some(0), ..SetAttrs::default() };
+            let op = Op::SetAttr { file: attr.id, attrs, guard: None };
+            attr = self.volume.execute(&self.cx, op)?.object.after;
+        }
+        if open.write_through && deed != Deed::Open {
+            self.volume.durable(self.volume.last_lsn()).await?;
+        }
+        Ok(attr)
+    }
+}

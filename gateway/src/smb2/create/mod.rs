@@ -1,0 +1,107 @@
+//! CREATE (MS-SMB2 §3.3.5.9): opens or makes a file. Here is the order of what is done; each part has a file of its own.
+
+mod check;
+mod contexts;
+mod existing;
+mod make;
+mod response;
+mod sharing;
+
+use super::dispatch::Asked;
+use super::open::{self, Name, Open};
+use super::path::{self, Found};
+use super::reply::{Body, Failure};
+use super::rights;
+use super::wire::FileId;
+use super::wire::create::*;
+use super::wire::names::Path;
+use super::wire::status::NtStatus;
+use crate::openstate::FileKey;
+use crate::vserver::{GatePass, Vserver};
+use check::{Deed, check};
+use fsstore::{Attr, Context, Volume};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Opens or makes a file or directory. Gives the id of the new open too.
+pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
+    let request = CreateRequest::decode(&asked.message)?;
+    check(&request)?;
+    contexts::check(&request.contexts)?;
+    let path = Path::parse(&request.name)?;
+    if path.stream.as_ref().is_some_and(|stream| !stream.name.is_empty()) {
+        return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
+    }
+    let cx = asked.session.identity.context();
+    let vserver = &asked.connection.listener.vserver;
+    let follow = request.options & options::OPEN_REPARSE_POINT == 0;
+    let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
+    let volume = open::volume(vserver, found.volume)?;
+    Opening { asked, inside, request, cx, volume, found }.run().await
+}
+
+/// A CREATE under way: its path is walked.
+struct Opening<'a> {
+    asked: &'a Asked,
+    inside: &'a GatePass,
+    request: CreateRequest,
+    cx: Context,
+    volume: Arc<Volume>,
+    found: Found,
+}
+
+impl Opening<'_> {
+    fn vserver(&self) -> &Vserver {
+        &self.asked.connection.listener.vserver
+    }
+
+    async fn run(self) -> Result<(FileId, Body), Failure> {
+        let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
+        let number = self.asked.session.next_open()?;
+        let (attr, most) = match self.found.attr {
+            Some(attr) => (attr, self.rights_to(&attr, deed)?),
+            None => (self.make()?, self.asked.tree.rights),
+        };
+        let open = self.open(number, &attr, most);
+        self.share(&open, deed)?;
+        let attr = match self.finish(&open, deed, attr).await {
+            Ok(attr) => attr,
+            Err(failure) => {
+                open.delete_on_close.store(false, Ordering::Relaxed);
+                open.close(self.vserver(), self.inside);
+                return Err(failure);
+            }
+        };
+        let (id, body) = (open.id, self.respond(&open, deed, &attr, most));
+        self.asked.session.keep(Arc::new(open));
+        Ok((id, body))
+    }
+
+    /// The open that is to be, which nobody knows yet.
+    fn open(&self, number: u64, attr: &Attr, most: u32) -> Open {
+        let wanted = rights::specific(self.request.desired_access);
+        let granted =
+            if wanted & access::MAXIMUM_ALLOWED != 0 { most | wanted & access::SYNCHRONIZE } else { wanted };
+        let key = FileKey { volume: self.found.volume, file: attr.id };
+        let owner = open::owner(self.asked.connection.client, &self.asked.session, number);
+        Open {
+            id: FileId { persistent: number, volatile: number },
+            tree: Arc::clone(&self.asked.tree),
+            key,
+            kind: attr.kind,
+            name: Mutex::new(Name {
+                dir: self.found.dir,
+                name: self.found.name.clone(),
+                path: self.found.path.clone(),
+            }),
+            granted,
+            write_through: self.request.options & options::WRITE_THROUGH != 0,
+            cx: self.cx.clone(),
+            owner,
+            delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
+            position: AtomicU64::new(0),
+            listing: Mutex::default(),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The response to CREATE (MS-SMB2 §2.2.14).
+
+use super::Opening;
+use super::check::Deed;
+use crate::smb2::open::Open;
+use crate::smb2::reply::Body;
+use crate::smb2::shown;
+use crate::smb2::wire::create::*;
+use fsstore::Attr;
+
+impl Opening<'_> {
+    /// What the client is told of its open.
+    pub(super) fn respond(&self, open: &Open, deed: Deed, attr: &Attr, most: u32) -> Body {
+        let response = CreateResponse {
+            oplock_level: oplock::NONE,
+            flags: 0,
+            action: deed.action(),
+            file: shown::facts(attr, &self.found.name),
+            file_id: open.id,
+            contexts: self.answers(open, attr, most),
+        };
+        Body::of(|out| response.encode(out))
+    }
+}
