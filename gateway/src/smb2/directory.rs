@@ -181,7 +181,7 @@ impl Page<'_> {
             allocation_size: facts.allocation_size,
             attributes: facts.file_attributes,
             ea_size: shown::ea_size(attr),
-            file_id: attr.id.ino.0,
+            file_id: shown::file_number(attr.id),
         };
         let placed = self.entries.as_mut().is_some_and(|entries| entries.push(&entry, out));
         self.full |= !placed;

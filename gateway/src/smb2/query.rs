@@ -90,7 +90,7 @@ fn of_file(
         links: if attr.kind == FileKind::Dir { 1 } else { attr.nlink },
         delete_pending: vserver.locks.is_delete_pending(open.key),
         directory: attr.kind == FileKind::Dir,
-        file_id: attr.id.ino.0,
+        file_id: shown::file_number(attr.id),
         volume_serial: open.key.volume.0,
         ea_size: 0,
         access: open.granted,

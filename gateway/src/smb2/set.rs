@@ -16,7 +16,7 @@ use super::{directory, security, shown};
 use crate::openstate::FileKey;
 use crate::vserver::Vserver;
 use bytes::Bytes;
-use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, XattrHow};
+use fsstore::{FileKind, Op, SetAttrs, SetTime, SnapshotId, Time, XattrHow};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -194,6 +194,9 @@ impl Setting<'_> {
     /// Says that the file is to go with its last handle, or that it is to stay.
     fn dispose(&self, delete: bool) -> Result<(), NtStatus> {
         let open = self.open;
+        if open.key.file.snapshot != SnapshotId::ACTIVE {
+            return Err(NtStatus::MEDIA_WRITE_PROTECTED);
+        }
         if delete {
             let attr = open.attr(self.vserver)?;
             let name = open.name.lock().name.clone();

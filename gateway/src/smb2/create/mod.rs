@@ -19,7 +19,7 @@ use super::wire::status::NtStatus;
 use crate::openstate::FileKey;
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
-use fsstore::{Attr, Context, Volume};
+use fsstore::{Attr, Context, SnapshotId, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,7 +36,11 @@ pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, 
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
-    let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
+    let taken = contexts::snapshot_time(&request.contexts);
+    let found = path::find_at(&vserver.namespace(), &cx, &asked.tree, &path, follow, taken)?;
+    if request.options & options::DELETE_ON_CLOSE != 0 && found.dir.snapshot != SnapshotId::ACTIVE {
+        return Err(NtStatus::MEDIA_WRITE_PROTECTED.into());
+    }
     let volume = open::volume(vserver, found.volume)?;
     Opening { asked, inside, request, cx, volume, found }.run().await
 }
