@@ -319,7 +319,7 @@ async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Re
         // What needs no open, and pipes.
         Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => {
             ioctl::ioctl(&asked).await?
-        },
+        }
         Command::TreeDisconnect if in_pipes => disconnect(&asked, &pass),
         _ if in_pipes => {
             let (opened, reply) = pipe::run(&asked, command);

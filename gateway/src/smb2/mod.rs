@@ -29,6 +29,7 @@ mod session;
 mod set;
 mod shown;
 mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -46,7 +46,7 @@ pub(super) fn describe(
     out: &mut BytesMut,
 ) -> Result<(), Failure> {
     let volume = open.volume(vserver)?;
-    let attr = volume.getattr(open.key.file)?;
+    let attr = volume.getattr(open.base.file)?;
     let users = vserver.users();
     let asked = |bit: u32| parts & bit != 0;
     let mut descriptor = SecurityDescriptor::default();
@@ -57,7 +57,7 @@ pub(super) fn describe(
         descriptor.group = Some(wire_sid(&users, UnixId::Group(attr.gid)));
     }
     if asked(part::DACL) {
-        let list = entries(&users, &attr, &volume.acl(open.key.file)?);
+        let list = entries(&users, &attr, &volume.acl(open.base.file)?);
         if list.iter().any(|ace| ace.flags & INHERITED != 0) {
             descriptor.control |= DACL_AUTO_INHERITED;
         }
@@ -102,7 +102,7 @@ fn entries(users: &Users, attr: &Attr, acl: &Acl) -> Vec<Ace> {
 /// Sets the parts of a file's descriptor that a client names.
 pub(super) fn set(vserver: &Vserver, open: &Open, parts: u32, descriptor: &[u8]) -> Result<(), Failure> {
     let descriptor = SecurityDescriptor::decode(descriptor)?;
-    let (volume, cx, file) = (open.volume(vserver)?, open.context(), open.key.file);
+    let (volume, cx, file) = (open.volume(vserver)?, open.context(), open.base.file);
     let users = vserver.users();
     let mut attrs = SetAttrs::default();
     if parts & (part::OWNER | part::GROUP) != 0 {

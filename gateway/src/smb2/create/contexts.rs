@@ -2,10 +2,10 @@
 
 use super::Opening;
 use crate::smb2::open::Open;
-use crate::smb2::{previous, shown};
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::status::NtStatus;
+use crate::smb2::{previous, shown};
 use fsstore::Attr;
 
 /// What has to be settled before the file is looked for.

@@ -33,7 +33,7 @@ pub(super) fn set_compression(control: &Control<'_>) -> Said {
 
 /// FSCTL_CREATE_OR_GET_OBJECT_ID: the file's number stands for it, for ever, and the volume's UUID for where it was made.
 pub(super) fn object_id(control: &Control<'_>) -> Said {
-    let file = control.open.key.file;
+    let file = control.open.base.file;
     let volume = control.open.volume(control.vserver())?;
     let mut out = BytesMut::with_capacity(OBJECT_ID_LEN);
     let put_id = |out: &mut BytesMut| {

@@ -35,8 +35,7 @@ pub(super) fn resume_key(control: &Control<'_>) -> Said {
 fn id_of(key: &ResumeKey) -> Option<FileId> {
     let (persistent, rest) = key.split_first_chunk()?;
     let (volatile, rest) = rest.split_first_chunk()?;
-    let id =
-        FileId { persistent: u64::from_le_bytes(*persistent), volatile: u64::from_le_bytes(*volatile) };
+    let id = FileId { persistent: u64::from_le_bytes(*persistent), volatile: u64::from_le_bytes(*volatile) };
     (rest == [0; 8]).then_some(id)
 }
 

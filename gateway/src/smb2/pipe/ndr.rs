@@ -1,9 +1,9 @@
 //! What the services' arguments and results are made of: NDR (C706 §14), as far as they need it. Alignment counts from the first
 //! byte of the arguments or results.
 
+use super::super::wire::names::utf16;
 use super::super::wire::sid::Sid;
 use super::super::wire::{Malformed, Reader};
-use super::super::wire::names::utf16;
 use bytes::{BufMut, BytesMut};
 
 /// Where a pointer points to something: any number but zero.

@@ -217,7 +217,8 @@ mod tests {
         let fragments = ask_for_all(&message(REQUEST, &question)).unwrap();
         let flags: Vec<u8> = fragments.iter().map(|fragment| fragment[3]).collect();
         assert_eq!(flags, [FIRST, 0, LAST]);
-        let result: Vec<u8> = fragments.iter().flat_map(|fragment| fragment[RESPONSE_HEAD..].to_vec()).collect();
+        let result: Vec<u8> =
+            fragments.iter().flat_map(|fragment| fragment[RESPONSE_HEAD..].to_vec()).collect();
         assert_eq!(result, long);
         for fragment in fragments {
             assert_eq!(usize::from(u16::from_le_bytes([fragment[8], fragment[9]])), fragment.len());

@@ -1,7 +1,9 @@
 //! A server over a real volume on loopback, and a client that can do everything a little wrong.
 
 mod client;
+mod ioctl;
 mod protection;
+mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
 use crate::vserver::{

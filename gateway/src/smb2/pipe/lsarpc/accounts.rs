@@ -53,7 +53,8 @@ pub(super) fn own_domain(vserver: &Vserver) -> (String, Sid) {
 
 impl Somebody {
     fn new(sid: Sid, kind: Kind, domain: &str, name: &str) -> Self {
-        let above = sid.sub_authorities().split_last().and_then(|(_, above)| Sid::new(sid.authority(), above));
+        let above =
+            sid.sub_authorities().split_last().and_then(|(_, above)| Sid::new(sid.authority(), above));
         let domain_sid = above.unwrap_or(Sid::NULL);
         Somebody { sid, kind, name: name.to_owned(), domain: domain.to_owned(), domain_sid }
     }
@@ -66,7 +67,13 @@ pub(super) fn by_sid(vserver: &Vserver, sid: &Sid) -> Option<Somebody> {
     }
     let (domain, domain_sid) = own_domain(vserver);
     if *sid == domain_sid {
-        return Some(Somebody { sid: domain_sid, kind: Kind::Domain, name: domain.clone(), domain, domain_sid });
+        return Some(Somebody {
+            sid: domain_sid,
+            kind: Kind::Domain,
+            name: domain.clone(),
+            domain,
+            domain_sid,
+        });
     }
     let (users, same) = (vserver.users(), ours(sid)?);
     match users.account(&same) {
