@@ -105,7 +105,8 @@ fn open(asked: &Asked) -> Result<(FileId, Body), super::reply::Failure> {
     let request = CreateRequest::decode(&asked.message)?;
     let service = Service::of_name(request.name.trim_start_matches('\\'));
     let service = service.ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
-    let number = asked.session.keep_pipe(Arc::new(Pipe { service, answers: Mutex::default() }))?;
+    let number = asked.connection.listener.state.open_number()?;
+    asked.session.keep_pipe(number, Arc::new(Pipe { service, answers: Mutex::default() }))?;
     let file_id = FileId { persistent: number, volatile: number };
     let response = CreateResponse {
         oplock_level: oplock::NONE,
