@@ -4,6 +4,7 @@
 //! handler of its command (`create`, `io`, `directory`, ...), and the responses leave together (`reply`). `wire` is the codec,
 //! `auth` and `crypto` are what logins and keys need; these three know nothing else of the gateway.
 
+mod apple;
 pub mod auth;
 mod close;
 mod connection;
@@ -22,6 +23,7 @@ mod path;
 mod pipe;
 mod previous;
 mod query;
+mod quota;
 mod reply;
 mod rights;
 mod security;

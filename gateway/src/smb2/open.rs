@@ -51,6 +51,8 @@ pub(super) struct Open {
     pub(super) delete_on_close: AtomicBool,
     /// `FilePositionInformation`: the client's own business.
     pub(super) position: AtomicU64,
+    /// The first user whom a list of quotas has not had yet.
+    pub(super) quotas_from: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
     /// Cancelled when it is closed: whoever waits for it gives up.

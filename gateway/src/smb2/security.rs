@@ -30,11 +30,13 @@ pub(super) fn ours(sid: &Sid) -> Option<crate::vserver::Sid> {
     crate::vserver::Sid::new(sid.authority(), sid.sub_authorities())
 }
 
-fn wire_sid(users: &Users, id: UnixId) -> Sid {
+/// A Unix id on the wire.
+pub(super) fn wire_sid(users: &Users, id: UnixId) -> Sid {
     wire(&users.sid_of(id))
 }
 
-fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
+/// The Unix id that a SID stands for.
+pub(super) fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
     users.id_of(&ours(sid)?)
 }
 

@@ -12,7 +12,7 @@ use super::wire::info::{SetInfoRequest, info_type};
 use super::wire::names::Path;
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
-use super::{directory, security, shown, streams};
+use super::{directory, quota, security, shown, streams};
 use crate::openstate::FileKey;
 use crate::vserver::Vserver;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub(super) async fn set(asked: &Asked) -> Reply {
         info_type::SECURITY => {
             security::set(vserver, &open, request.additional_information, &request.buffer)?;
         }
+        info_type::QUOTA => quota::set(vserver, &open, &request.buffer)?,
         _ => return Err(NtStatus::NOT_SUPPORTED.into()),
     }
     if open.write_through {

@@ -2,7 +2,7 @@
 
 use super::Site;
 use super::client::Peer;
-use super::streams::Id;
+use super::files::{Id, create};
 use crate::smb2::wire::fsctl::code;
 use crate::smb2::wire::header::{Command, HEADER_LEN};
 use crate::smb2::wire::status::NtStatus;
@@ -156,15 +156,7 @@ async fn a_client_follows_links_out_of_the_share_itself() {
     for (name, unparsed, target) in
         [("absolute\\ab\\c", 10, "\\else\\where"), ("above", 0, "..\\up"), ("inside\\d", 4, "absolute\\x")]
     {
-        let name_bytes: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let mut body = 57_u16.to_le_bytes().to_vec();
-        body.extend([0, 0]);
-        body.extend(2_u32.to_le_bytes());
-        body.extend([0; 16]);
-        body.extend([0x81_u32, 0, 7, 1, 0].map(u32::to_le_bytes).concat());
-        body.extend([120, u16::try_from(name_bytes.len()).unwrap()].map(u16::to_le_bytes).concat());
-        body.extend([0; 8]);
-        body.extend(name_bytes);
+        let body = create(name, READ, SHARE_ALL, OPEN, 0, &[]);
         let (status, response) = peer.call(Command::Create, &body).await;
         assert_eq!(status, NtStatus::STOPPED_ON_SYMLINK, "{name}");
         // In an error context (MS-SMB2 §2.2.2.1), the tag, and the reparse data (§2.2.2.2.1).

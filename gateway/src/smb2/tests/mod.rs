@@ -1,8 +1,11 @@
 //! A server over a real volume on loopback, and a client that can do everything a little wrong.
 
+mod apple;
 mod client;
+mod files;
 mod ioctl;
 mod protection;
+mod quota;
 mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
@@ -78,6 +81,13 @@ impl Site {
         peer.log_in().await;
         peer.tree_connect("data").await;
         peer
+    }
+
+    /// The volume behind the share.
+    fn volume(&self) -> Arc<Volume> {
+        let namespace = self.vserver.namespace();
+        let (volume, _) = namespace.resolve("/").unwrap();
+        Arc::clone(&namespace.volume(volume).unwrap().volume)
     }
 
     /// Whether the share has a directory of that name.
