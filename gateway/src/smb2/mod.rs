@@ -35,6 +35,7 @@ mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod window;
 pub mod wire;

@@ -125,6 +125,7 @@ impl Opening<'_> {
             position: AtomicU64::new(0),
             quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
+            times: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }

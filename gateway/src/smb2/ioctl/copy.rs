@@ -9,6 +9,7 @@ use super::super::wire::fsctl::{
     CopyChunk, CopyChunks, DuplicateExtents, ResumeKey, code, put_copied, put_resume_key,
 };
 use super::super::wire::status::NtStatus;
+use super::ranges::is_sparse;
 use super::{Control, Said, success};
 use bytes::{Bytes, BytesMut};
 use fsstore::{CLONE_MAX, Context, FileKind, FsError, Op, Volume};
@@ -94,13 +95,16 @@ pub(super) async fn extents(control: &Control<'_>) -> Said {
     let (from_offset, to_offset) = (request.source_file_offset, request.target_file_offset);
     let end = |offset: u64| offset.checked_add(request.byte_count).ok_or(NtStatus::INVALID_PARAMETER);
     let (from_end, to_end) = (end(from_offset)?, end(to_offset)?);
-    if from_end > copy.from.attr(control.vserver())?.size {
+    let (from, to) = (copy.from.attr(control.vserver())?, copy.to.attr(control.vserver())?);
+    if from_end > from.size {
         return Err(NtStatus::NOT_SUPPORTED.into());
     }
-    let to_end = to_end.min(copy.to.attr(control.vserver())?.size);
+    let to_end = to_end.min(to.size);
     let len = to_end.checked_sub(to_offset).ok_or(NtStatus::INVALID_PARAMETER)?;
     if len > 0 {
-        if copy.overlaps(from_offset, to_offset, len) {
+        // The other way round than MS-FSCC says, and as Windows does.
+        let wants_holes = is_sparse(&from) && !is_sparse(&to);
+        if wants_holes || copy.overlaps(from_offset, to_offset, len) {
             return Err(NtStatus::NOT_SUPPORTED.into());
         }
         copy.share(from_offset, to_offset, len).await?;

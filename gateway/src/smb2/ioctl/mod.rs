@@ -101,6 +101,7 @@ async fn of_open(asked: &Asked, request: &IoctlRequest) -> Said {
         code::SRV_COPYCHUNK | code::SRV_COPYCHUNK_WRITE => copy::chunks(&control).await,
         code::DUPLICATE_EXTENTS_TO_FILE => copy::extents(&control).await,
         code::SRV_ENUMERATE_SNAPSHOTS => previous::snapshots(&control),
+        code::SET_SPARSE => ranges::set_sparse(&control),
         code::SET_ZERO_DATA => ranges::zero(&control).await,
         code::QUERY_ALLOCATED_RANGES => ranges::allocated(&control).await,
         code::GET_COMPRESSION => attributes::compression(&control),

@@ -7,8 +7,7 @@ use crate::smb2::wire::fsctl::code;
 use crate::smb2::wire::header::{Command, HEADER_LEN};
 use crate::smb2::wire::status::NtStatus;
 use bytes::Bytes;
-use fsstore::{Context, Op, ROOT, SetAttrs, Time, Volume};
-use std::sync::Arc;
+use fsstore::{Context, Op, ROOT, SetAttrs, Time};
 
 const OPEN: u32 = 1;
 const CREATE: u32 = 2;
@@ -18,10 +17,6 @@ const READ_WRITE: u32 = 3;
 const APPEND: u32 = 4;
 
 impl Site {
-    fn volume(&self) -> Arc<Volume> {
-        Arc::clone(&self.vserver.namespace().mounts().next().unwrap().volume)
-    }
-
     /// What a file of the share has.
     fn content(&self, name: &str) -> Bytes {
         let (volume, cx) = (self.volume(), Context::root(Time::default()));
@@ -109,6 +104,27 @@ async fn what_may_not_be_copied_is_not() {
     assert_eq!(peer.copy(from, appender, &[(0, 4095, 10)]).await.0, NtStatus::ACCESS_DENIED);
     assert_eq!(peer.copy(from, appender, &[(0, 4096, 10)]).await.0, NtStatus::SUCCESS);
     assert_eq!(site.content("to"), [7; 4106].as_slice());
+}
+
+#[tokio::test]
+async fn a_sparse_file_says_where_it_has_bytes() {
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let file = peer.open("a", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+    peer.write(file, &[7; 20_000]).await;
+    let pairs = |pairs: &[u64]| pairs.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let hole = peer.control(file, code::SET_ZERO_DATA, &pairs(&[4000, 12_300])).await;
+    assert_eq!(hole, (NtStatus::SUCCESS, Vec::new()));
+    let expected = [[7; 4000].as_slice(), &[0; 8300], &[7; 7700]].concat();
+    assert_eq!(site.content("a"), expected);
+    let all = pairs(&[0, 1 << 40]);
+    let whole = peer.control(file, code::QUERY_ALLOCATED_RANGES, &all).await;
+    assert_eq!(whole, (NtStatus::SUCCESS, pairs(&[0, 20_000])), "before it is called sparse");
+    assert_eq!(peer.control(file, code::SET_SPARSE, &[]).await.0, NtStatus::SUCCESS);
+    let parts = peer.control(file, code::QUERY_ALLOCATED_RANGES, &all).await;
+    assert_eq!(parts, (NtStatus::SUCCESS, pairs(&[0, 4096, 12_288, 7712])));
+    assert_eq!(peer.control(file, code::SET_SPARSE, &[0]).await.0, NtStatus::SUCCESS);
+    assert_eq!(peer.control(file, code::QUERY_ALLOCATED_RANGES, &all).await, whole);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! A server over a real volume on loopback, and a client that can do everything a little wrong.
 
 mod apple;
+mod attributes;
 mod client;
+mod compound;
 mod files;
 mod ioctl;
 mod protection;
