@@ -152,7 +152,6 @@ impl Connection {
         }
     }
 
-    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
     /// Sends what no request asks for. A client that does not take it in time is given up.
     pub(super) fn send(&self, frame: Frame) {
         if self.unasked.try_send(frame).is_err() {

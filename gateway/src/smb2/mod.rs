@@ -6,6 +6,7 @@
 
 mod apple;
 pub mod auth;
+mod caching;
 mod close;
 mod connection;
 mod create;

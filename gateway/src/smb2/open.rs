@@ -7,7 +7,7 @@ use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
-use crate::openstate::{Client, FileKey, Owner, Protocol};
+use crate::openstate::{Client, Deed, FileKey, Owner, Protocol};
 use crate::vserver::{GatePass, MountedVolume, Vserver};
 use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
@@ -124,6 +124,7 @@ impl Open {
         self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
+            vserver.locks.contend(self.key, Deed::Unname, Some(&self.owner));
         }
         let mut gone = Ok(());
         if let Some(stream) = &self.stream

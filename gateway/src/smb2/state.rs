@@ -35,6 +35,17 @@ impl State {
         self.sessions.lock().get(&id).and_then(Weak::upgrade)
     }
 
+    /// A session of a client that can be reached.
+    pub(super) fn session_of(&self, client_guid: &[u8; 16]) -> Option<Arc<Session>> {
+        let sessions: Vec<_> = self.sessions.lock().values().filter_map(Weak::upgrade).collect();
+        sessions.into_iter().find(|session| {
+            session.connection().is_some_and(|connection| {
+                let is_its = connection.agreed.get().is_some_and(|agreed| agreed.client_guid == *client_guid);
+                is_its && !connection.gone.is_cancelled()
+            })
+        })
+    }
+
     /// Ends a session that its client has lost (PreviousSessionId, MS-SMB2 §3.3.5.5.3). Only who is the same may.
     pub(super) fn end_previous(&self, vserver: &Vserver, session: &Session, previous: u64) {
         if let Some(old) = self.session(previous)

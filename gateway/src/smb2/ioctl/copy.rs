@@ -11,6 +11,7 @@ use super::super::wire::fsctl::{
 use super::super::wire::status::NtStatus;
 use super::ranges::is_sparse;
 use super::{Control, Said, success};
+use crate::openstate::Deed;
 use bytes::{Bytes, BytesMut};
 use fsstore::{CLONE_MAX, Context, FileKind, FsError, Op, Volume};
 use std::sync::Arc;
@@ -134,6 +135,8 @@ impl<'a> Copy<'a> {
         if reads_target {
             to.may(access::READ_DATA)?;
         }
+        // As with WRITE.
+        control.vserver().locks.contend(to.key, Deed::Change, Some(&to.owner));
         let (from_volume, to_volume) = (from.volume(control.vserver())?, to.volume(control.vserver())?);
         Ok(Copy { control, from, to, from_volume, to_volume, cx: to.context() })
     }

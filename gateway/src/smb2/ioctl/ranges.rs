@@ -8,6 +8,7 @@ use super::super::wire::fsctl::{
 };
 use super::super::wire::status::NtStatus;
 use super::{Control, Said, success};
+use crate::openstate::Deed;
 use bytes::{Bytes, BytesMut};
 use fsstore::{Attr, Context, DosAttributes, FileId, FileKind, FsError, Op, SeekWhat, SetAttrs, Volume};
 use std::ops::Range;
@@ -53,6 +54,7 @@ pub(super) async fn zero(control: &Control<'_>) -> Said {
         return success(Bytes::new());
     }
     check_locks(control.vserver(), open, range.start, len, true)?;
+    control.vserver().locks.contend(open.key, Deed::Change, Some(&open.owner));
     let (volume, cx, file) = (open.volume(control.vserver())?, open.context(), open.key.file);
     let op = Op::Deallocate { file, offset: range.start, len };
     let done = off_thread(&volume, &cx, move |volume, cx| volume.execute(cx, op)).await?;
