@@ -9,18 +9,6 @@ use crate::smb2::wire::status::NtStatus;
 use crate::smb2::{previous, shown};
 use fsstore::Attr;
 
-/// What has to be settled before the file is looked for.
-pub(super) fn check(contexts: &[CreateContext]) -> Result<(), NtStatus> {
-    let reconnects = |context: &CreateContext| {
-        matches!(context, CreateContext::DurableReconnect { .. } | CreateContext::DurableReconnectV2 { .. })
-    };
-    if contexts.iter().any(reconnects) {
-        // No handle outlives its connection yet.
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
-    }
-    Ok(())
-}
-
 /// The second of the snapshot that is asked for (`TWrp`).
 pub(super) fn snapshot_time(contexts: &[CreateContext]) -> Option<i64> {
     contexts.iter().find_map(|context| match context {
@@ -42,6 +30,11 @@ impl Opening<'_> {
                 CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
                     file_id: shown::file_number(attr.id),
                     volume_id: open.key.volume.0,
+                }),
+                CreateContext::DurableRequest if open.durable.is_some() => Some(CreateReplyContext::Durable),
+                CreateContext::DurableRequestV2 { .. } => open.durable.as_ref().map(|durable| {
+                    let timeout_ms = u32::try_from(durable.away.as_millis()).unwrap_or(u32::MAX);
+                    CreateReplyContext::DurableV2 { timeout_ms, flags: 0 }
                 }),
                 CreateContext::Apple { .. } => apple::answer(&self.asked.session, context),
                 _ => None,
