@@ -478,7 +478,21 @@ impl Caches {
     }
 }
 
+impl Caches {
+    /// An open's client is to be told in another way from now on; gives what it keeps.
+    pub(super) fn reattach(&mut self, owner: &Owner, holder: Arc<dyn Holder>) -> Option<Granted> {
+        let keeper = self.keepers.iter_mut().find(|keeper| keeper.is_of(owner))?;
+        keeper.holder = holder;
+        Some(Granted { state: keeper.state, epoch: keeper.epoch, breaking: keeper.breaking.is_some() })
+    }
+}
+
 impl Keeper {
+    /// What will be kept when all that was asked for is given up.
+    pub(super) fn left(&self) -> Caching {
+        self.breaking.map_or(self.state, |breaking| breaking.to)
+    }
+
     /// What is kept.
     pub(super) fn state(&self) -> Caching {
         self.state

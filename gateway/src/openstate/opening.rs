@@ -1,7 +1,9 @@
 //! Opens beside others' opens and caches: sharing and caching are decided together, under the table's one mutex. A sharing
 //! violation takes handles that others keep first, and what they answer decides.
 
-use super::caching::{AnswerError, Attempt, Caching, CachingRequest, Deed, Granted, LeaseId, News, Touch};
+use super::caching::{
+    AnswerError, Attempt, Caching, CachingRequest, Deed, Granted, Holder, LeaseId, News, Touch,
+};
 use super::owner::{FileKey, Owner, Protocol};
 use super::shares::{Access, Share};
 use super::table::Table;
@@ -224,6 +226,19 @@ impl LockTable {
     /// The file that a lease is on.
     pub fn lease_file(&self, lease: LeaseId) -> Option<FileKey> {
         self.table.lock().leases.get(&lease).copied()
+    }
+
+    /// Whether an open's client keeps its handle, and nobody has asked it not to.
+    pub fn keeps_handle(&self, file: FileKey, owner: &Owner) -> bool {
+        let table = self.table.lock();
+        let keeper = table.files.get(&file).and_then(|state| state.caches.of(owner));
+        keeper.is_some_and(|keeper| keeper.left().has(Caching::HANDLE))
+    }
+
+    /// An open's client is to be told in another way from now on; gives what it keeps.
+    pub fn reattach(&self, file: FileKey, owner: &Owner, holder: Arc<dyn Holder>) -> Option<Granted> {
+        let mut table = self.table.lock();
+        table.files.get_mut(&file)?.caches.reattach(owner, holder)
     }
 
     /// What an open keeps.

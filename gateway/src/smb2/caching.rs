@@ -12,7 +12,7 @@ use super::wire::create::oplock;
 use super::wire::info::{SetInfoRequest, file_class, info_type};
 use super::wire::status::NtStatus;
 use crate::openstate::{AnswerError, Break, BreakWait, Caching, Deed, Holder, LeaseId};
-use crate::vserver::GatePass;
+use crate::vserver::{GatePass, Vserver};
 use std::sync::{Arc, Weak};
 
 /// What an oplock of a level keeps.
@@ -35,36 +35,77 @@ pub(super) fn level(state: Caching) -> u8 {
     }
 }
 
-/// Tells the client of an open that its oplock is broken.
+/// How the client of an open is told that something that it keeps is broken.
+pub(super) fn holder(asked: &Asked, id: FileId, leased: bool) -> Arc<dyn Holder> {
+    let listener = &asked.connection.listener;
+    let client = Reachable {
+        state: Arc::downgrade(&listener.state),
+        vserver: Arc::downgrade(&listener.vserver),
+        session: Arc::downgrade(&asked.session),
+    };
+    if leased { Arc::new(LeaseHolder(client)) } else { Arc::new(OplockHolder { client, id }) }
+}
+
+/// A client, where it asked for something to keep.
 #[derive(Debug)]
-pub(super) struct OplockHolder {
-    pub(super) session: Weak<Session>,
-    pub(super) id: FileId,
+struct Reachable {
+    state: Weak<State>,
+    vserver: Weak<Vserver>,
+    session: Weak<Session>,
+}
+
+impl Reachable {
+    /// The session, if somebody is there.
+    fn session(&self) -> Option<Arc<Session>> {
+        let session = self.session.upgrade().filter(|session| !session.has_ended())?;
+        session.connection().filter(|connection| !connection.gone.is_cancelled())?;
+        Some(session)
+    }
+}
+
+/// Tells the client of an open that its oplock is broken. An open that has no client any more goes.
+#[derive(Debug)]
+struct OplockHolder {
+    client: Reachable,
+    id: FileId,
 }
 
 impl Holder for OplockHolder {
     fn tell(&self, news: Break) {
-        let Some(session) = self.session.upgrade() else { return };
-        let news = OplockBreak { oplock_level: level(news.to), file_id: self.id };
-        send(&session, Body::of(|out| news.encode(out)));
+        if let Some(session) = self.client.session() {
+            let news = OplockBreak { oplock_level: level(news.to), file_id: self.id };
+            send(&session, Body::of(|out| news.encode(out)));
+        } else if let (Some(state), Some(vserver)) =
+            (self.client.state.upgrade(), self.client.vserver.upgrade())
+        {
+            state.orphans.drop_one(&vserver, self.id.persistent);
+        }
     }
 }
 
-/// Tells a client that its lease is broken, where it asked for it first, or else by any of its connections.
+/// Tells a client that its lease is broken, where it asked for it first, or else by any of its connections. Opens that
+/// have no client any more go with their handle cache; what else is asked of them is answered for them (§3.3.4.7).
 #[derive(Debug)]
-pub(super) struct LeaseHolder {
-    pub(super) state: Weak<State>,
-    pub(super) session: Weak<Session>,
-}
+struct LeaseHolder(Reachable);
 
 impl Holder for LeaseHolder {
     fn tell(&self, news: Break) {
         let Some(lease) = news.lease else { return };
-        let alive = |session: &Arc<Session>| {
-            session.connection().is_some_and(|connection| !connection.gone.is_cancelled())
-        };
-        let elsewhere = || self.state.upgrade()?.session_of(&lease.client);
-        let Some(session) = self.session.upgrade().filter(alive).or_else(elsewhere) else { return };
+        let (Some(state), Some(vserver)) = (self.0.state.upgrade(), self.0.vserver.upgrade()) else { return };
+        let orphans = state.orphans.of_lease(lease);
+        let keeps_handles = news.to.has(Caching::HANDLE);
+        if !keeps_handles {
+            orphans.iter().for_each(|open| state.orphans.drop_one(&vserver, open.id.persistent));
+        }
+        if vserver.locks.lease_file(lease).is_none() {
+            return;
+        }
+        let here = self.0.session();
+        if here.is_none() && keeps_handles && !orphans.is_empty() {
+            let _ = vserver.locks.answer_lease(lease, news.to);
+            return;
+        }
+        let Some(session) = here.or_else(|| state.session_of(&lease.client)) else { return };
         let news = LeaseBreakNotification {
             new_epoch: news.epoch.unwrap_or(0),
             ack_required: news.answer,

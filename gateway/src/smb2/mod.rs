@@ -13,6 +13,7 @@ mod create;
 pub mod crypto;
 mod directory;
 mod dispatch;
+mod durable;
 mod frames;
 mod io;
 mod ioctl;

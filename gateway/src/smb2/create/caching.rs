@@ -1,8 +1,9 @@
 //! What a CREATE asks to keep of its file, an oplock or a lease (MS-SMB2 §3.3.5.9.8, §3.3.5.9.11), and what it gets.
 
 use super::Opening;
-use crate::openstate::{Caching, CachingRequest, FileKey, Granted, Holder, LeaseId};
-use crate::smb2::caching::{self, LeaseHolder, OplockHolder};
+use crate::openstate::{Caching, CachingRequest, FileKey, Granted, LeaseId};
+use crate::smb2::caching;
+use crate::smb2::durable::{Asks, Durable};
 use crate::smb2::open::Open;
 use crate::smb2::wire::create::oplock;
 use crate::smb2::wire::create_contexts::CreateContext;
@@ -11,7 +12,6 @@ use crate::smb2::wire::lease::{LEASE_BREAK_IN_PROGRESS, Lease, LeaseV2};
 use crate::smb2::wire::negotiate::Dialect;
 use crate::smb2::wire::status::NtStatus;
 use fsstore::{Attr, FileKind};
-use std::sync::Arc;
 
 impl Opening<'_> {
     /// The lease that is asked for, where the dialect has it.
@@ -45,19 +45,26 @@ impl Opening<'_> {
         if open.kind != FileKind::File {
             return None;
         }
-        let session = Arc::downgrade(&self.asked.session);
-        if let Some(lease) = self.lease() {
-            let holder: Arc<dyn Holder> = Arc::new(LeaseHolder {
-                state: Arc::downgrade(&self.asked.connection.listener.state),
-                session,
-            });
-            let epoch = lease.v2.map(|v2| v2.epoch);
-            let wanted = Caching::from_bits(lease.state);
-            return Some(CachingRequest { lease: self.lease_id(), wanted, epoch, holder });
+        let lease = self.lease_id();
+        let holder = caching::holder(self.asked, open.id, lease.is_some());
+        if let Some(asked) = self.lease() {
+            let epoch = asked.v2.map(|v2| v2.epoch);
+            return Some(CachingRequest { lease, wanted: Caching::from_bits(asked.state), epoch, holder });
         }
         let wanted = caching::of_level(self.request.oplock_level);
-        let holder: Arc<dyn Holder> = Arc::new(OplockHolder { session, id: open.id });
         (wanted != Caching::NONE).then_some(CachingRequest { lease: None, wanted, epoch: None, holder })
+    }
+
+    /// Whether the open outlives its connection: its client keeps handles, and asked for it (§3.3.5.9.6, §3.3.5.9.10).
+    pub(super) fn durable(&self, open: &Open, granted: Option<Granted>) -> Option<Durable> {
+        let Asks::New { create_guid, away } = self.asks else { return None };
+        let qualifies = granted.is_some_and(|granted| granted.state.has(Caching::HANDLE));
+        (qualifies && open.stream.is_none()).then(|| Durable {
+            create_guid,
+            away,
+            user: self.asked.session.identity.user.clone(),
+            lease: self.lease_id(),
+        })
     }
 
     /// The level that the response names.
@@ -72,14 +79,17 @@ impl Opening<'_> {
     /// What the response says of a lease.
     pub(super) fn leased(&self, granted: Option<Granted>) -> Option<CreateReplyContext> {
         let (lease, granted) = (self.lease()?, granted?);
-        Some(CreateReplyContext::Lease(Lease {
-            key: lease.key,
-            state: granted.state.bits(),
-            flags: if granted.breaking { LEASE_BREAK_IN_PROGRESS } else { 0 },
-            // In the version in which it was asked for first.
-            v2: granted
-                .epoch
-                .map(|epoch| LeaseV2 { parent_key: lease.v2.and_then(|v2| v2.parent_key), epoch }),
-        }))
+        Some(answer(lease, granted))
     }
+}
+
+/// A lease as the response names it.
+pub(super) fn answer(lease: &Lease, granted: Granted) -> CreateReplyContext {
+    CreateReplyContext::Lease(Lease {
+        key: lease.key,
+        state: granted.state.bits(),
+        flags: if granted.breaking { LEASE_BREAK_IN_PROGRESS } else { 0 },
+        // In the version in which it was asked for first.
+        v2: granted.epoch.map(|epoch| LeaseV2 { parent_key: lease.v2.and_then(|v2| v2.parent_key), epoch }),
+    })
 }

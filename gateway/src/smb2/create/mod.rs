@@ -1,5 +1,6 @@
 //! CREATE (MS-SMB2 §3.3.5.9): opens or makes a file. Here is the order of what is done; each part has a file of its own.
 
+mod back;
 mod caching;
 mod check;
 mod contexts;
@@ -11,6 +12,7 @@ mod stream;
 
 use super::caching::way_made;
 use super::dispatch::{Answer, Asked, Done};
+use super::durable::{self, Asks};
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
@@ -74,8 +76,11 @@ fn done(made: Result<Created, Failure>) -> Done {
 /// `again`: it has waited before.
 async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Created, Failure> {
     let mut request = CreateRequest::decode(&asked.message)?;
+    let asks = durable::asks(&request.contexts)?;
+    if let Asks::Back { id, create_guid } = asks {
+        return back::back(asked, &request, id, create_guid);
+    }
     check(&request)?;
-    contexts::check(&request.contexts)?;
     let name = std::mem::take(&mut request.name);
     let path = Path::parse(&name)?;
     let is_quota_file = quota::is_file(&path);
@@ -91,7 +96,7 @@ async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Create
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, again, request, cx, volume, found, stream, is_quota_file }.run().await
+    Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -99,6 +104,7 @@ struct Opening<'a> {
     asked: &'a Asked,
     inside: &'a GatePass,
     again: bool,
+    asks: Asks,
     request: CreateRequest,
     cx: Context,
     volume: Arc<Volume>,
@@ -122,7 +128,7 @@ impl Opening<'_> {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let open = self.open(number, &attr, self.data(&attr)?, most);
+        let mut open = self.open(number, &attr, self.data(&attr)?, most);
         let granted = match self.share(&open, deed) {
             Ok(Shared::Done(granted)) => granted,
             Ok(Shared::Wait(wait)) => return Ok(Created::Wait(wait)),
@@ -139,6 +145,7 @@ impl Opening<'_> {
                 return Err(failure);
             }
         };
+        open.durable = self.durable(&open, granted);
         let (id, body) = (open.id, self.respond(&open, deed, &attr, most, granted));
         self.asked.session.keep(Arc::new(open));
         Ok(Created::Done(id, body))
@@ -172,6 +179,7 @@ impl Opening<'_> {
             quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
             times: Mutex::default(),
+            durable: None,
             closed: CancellationToken::new(),
         }
     }
