@@ -93,10 +93,9 @@ const CODES: [u32; 28] = [
 const CLASSES: [u8; 28] =
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 28, 34, 35, 39, 48, 64, 65];
 const LISTINGS: [u8; 8] = [1, 2, 3, 12, 37, 38, 60, 99];
-const CONTEXTS: [&[u8]; 12] = [
-    b"ExtA", b"SecD", b"MxAc", b"QFid", b"DHnQ", b"DHnC", b"DH2Q", b"DH2C", b"RqLs", b"AlSi", b"TWrp",
-    b"AAPL",
-];
+/// No request for a durable handle: it would outlive its connection, and what connections leave behind is looked at.
+const CONTEXTS: [&[u8]; 10] =
+    [b"ExtA", b"SecD", b"MxAc", b"QFid", b"DHnC", b"DH2C", b"RqLs", b"AlSi", b"TWrp", b"AAPL"];
 
 /// Little-endian bytes, one field after the other.
 #[derive(Default)]
@@ -259,8 +258,7 @@ fn contexts(choices: &mut Choices<'_>) -> Vec<u8> {
                 let second = choices.once_in(2);
                 if second { new.bytes(&[1; 16]).u32(u32::from(choices.byte())).0 } else { new.0 }
             }
-            b"DHnQ" | b"DHnC" => vec![0; 16],
-            b"DH2Q" => Body::default().u32(choices.number()).u32(0).u64(0).bytes(&[choices.byte() & 3; 16]).0,
+            b"DHnC" => vec![0; 16],
             b"DH2C" => Body::default().bytes(&[1; 16]).bytes(&[choices.byte() & 3; 16]).u32(0).0,
             b"AlSi" | b"TWrp" => Body::default().u64(choices.long()).0,
             b"AAPL" => Body::default().u32(1).u32(0).u64(choices.long()).u64(0).0,
