@@ -89,6 +89,27 @@ async fn names_are_found_in_any_case_and_stay_as_they_were_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_streams_go_there_and_back_beside_their_file() {
+    let Some(site) = Site::new().await else { return };
+    let (file, note) = (site.dir.path().join("file"), site.dir.path().join("note"));
+    std::fs::write(&file, b"own").unwrap();
+    std::fs::write(&note, vec![7; 100_000]).unwrap();
+    let back = site.dir.path().join("back");
+    let (file, note, back_at) = (file.display(), note.display(), back.display());
+    let commands =
+        format!("put {file} file; put {note} file:Note; get FILE:note:$DATA {back_at}; allinfo file");
+    let told = site.run(&[], &commands).await;
+    assert_eq!(std::fs::read(&back).unwrap(), vec![7; 100_000]);
+    let streams = ["[::$DATA], 3 bytes", "[:Note:$DATA], 100000 bytes"];
+    assert!(streams.iter().all(|stream| told.contains(stream)), "{told}");
+    // Nothing but the file is in the directory, and it takes the stream along.
+    let told = site.run(&[], "ls; rename file other; allinfo other").await;
+    assert!(!told.contains("Note  ") && told.contains(streams[1]), "{told}");
+    let gone = site.smb("root", PASSWORD, &[], &format!("del other; get other:Note {back_at}")).await;
+    assert!(text_of(&gone).contains("NT_STATUS_OBJECT_NAME_NOT_FOUND"), "{}", text_of(&gone));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_what_is_what_the_volume_says() {
     let Some(site) = Site::new().await else { return };
     let refused = site.smb("jane", PASSWORD, &[], "mkdir mine").await;
@@ -155,4 +176,61 @@ async fn a_share_moves_with_its_users() {
     let back = site.dir.path().join("back");
     site.run(&[], &format!("get KEPT {}", back.display())).await;
     assert_eq!(std::fs::read(back).unwrap(), b"kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn previous_versions_are_listed_and_read() {
+    let Some(site) = Site::new().await else { return };
+    let local = site.dir.path().join("version");
+    let put = format!("put {} FILE", local.display());
+    std::fs::write(&local, b"first").unwrap();
+    site.run(&[], &format!("mkdir dir; cd dir; {put}")).await;
+    let snapshot = json!({ "name": "before" });
+    site.node.api.post("/vservers/vs/volumes/data/snapshots", snapshot).await.unwrap();
+    std::fs::write(&local, b"the second").unwrap();
+    site.run(&[], &format!("cd dir; {put}")).await;
+    let info = site.run(&[], "allinfo dir\\file").await;
+    let token = info.lines().find(|line| line.starts_with("@GMT-")).unwrap_or_else(|| panic!("{info}"));
+    assert!(info.contains("size: 5"), "{info}");
+    let back = site.dir.path().join("back");
+    site.run(&[], &format!("get {token}\\dir\\file {}", back.display())).await;
+    assert_eq!(std::fs::read(&back).unwrap(), b"first");
+    let refused = site.smb("root", PASSWORD, &[], &format!("del {token}\\dir\\file")).await;
+    assert!(text_of(&refused).contains("NT_STATUS_MEDIA_WRITE_PROTECTED"), "{}", text_of(&refused));
+}
+
+/// Runs smbcacls on a file of the share. It knows no port but 445.
+async fn smbcacls(site: &Site, options: &[&str]) -> String {
+    let login = site.dir.path().join("login-acl");
+    std::fs::write(&login, format!("username=root\npassword={PASSWORD}\n")).unwrap();
+    let mut command = Command::new("smbcacls");
+    command.arg(format!("//{}/data", site.address)).arg("file").args(options).arg("-A").arg(&login);
+    let output = command.kill_on_drop(true).output().await.unwrap();
+    assert!(output.status.success(), "{options:?}: {}", text_of(&output));
+    text_of(&output)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permissions_are_shown_and_set_by_name() {
+    let Some(site) = Site::new().await else { return };
+    if let Err(error) = std::net::TcpListener::bind((site.address, 445)) {
+        eprintln!("skipped: port 445 can't be had: {error}");
+        return;
+    }
+    let group = json!({ "name": "Staff", "gid": 50 });
+    site.node.api.post("/vservers/vs/groups", group).await.unwrap();
+    let local = site.dir.path().join("file");
+    std::fs::write(&local, b"file").unwrap();
+    site.run(&[], &format!("put {} file", local.display())).await;
+    let port = json!({ "ports": { "smb": 445 } });
+    site.node.api.patch("/vservers/vs/lifs/lif1", port).await.unwrap();
+    let shown = smbcacls(&site, &[]).await;
+    assert!(shown.contains("OWNER:VS\\root") && shown.contains("ACL:Everyone:ALLOWED"), "{shown}");
+    smbcacls(&site, &["-a", "ACL:vs\\jane:ALLOWED/0x0/READ"]).await;
+    smbcacls(&site, &["-a", "ACL:staff:ALLOWED/0x0/FULL"]).await;
+    smbcacls(&site, &["-C", "jane"]).await;
+    let shown = smbcacls(&site, &[]).await;
+    for line in ["OWNER:VS\\Jane", "ACL:VS\\Jane:ALLOWED/0x0/READ", "ACL:VS\\Staff:ALLOWED/0x0/FULL"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
 }
