@@ -329,11 +329,17 @@ async fn one(
     let Some(command) = command.filter(|_| !chain.broken) else {
         return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
     };
+    let is_311 = agreed.dialect == Dialect::Smb311;
+    let is_bare = sealed.is_none() && !question.header.is_signed();
     let reply = match command {
         Command::Echo => Ok(Body::of(|out| EchoResponse.encode(out))),
         Command::Logoff => {
             connection.log_off(session.id);
             Ok(Body::of(|out| LogoffResponse.encode(out)))
+        }
+        // In 3.1.1 nobody in between may have changed it (§3.3.5.7).
+        Command::TreeConnect if is_311 && session.keys.is_some() && is_bare => {
+            Err(NtStatus::ACCESS_DENIED.into())
         }
         Command::TreeConnect => tree::connect(connection, &session, &message).map(|(tree, body)| {
             chain.tree_id = tree.id;

@@ -59,7 +59,7 @@ impl Service {
         let vserver = &asked.connection.listener.vserver;
         match self {
             Service::Shares => srvsvc::call(vserver, operation, arguments),
-            Service::Security => lsarpc::call(vserver, &asked.session.identity, operation, arguments),
+            Service::Security => lsarpc::call(vserver, &asked.session.identity(), operation, arguments),
         }
     }
 }
