@@ -273,7 +273,9 @@ fn locks_of_smb_stand_beside_one_another() {
     };
     assert!(lock(0, 0, 10, false) && lock(0, 0, 10, false) && lock(0, 5, 10, false));
     assert!(!lock(0, 9, 1, true), "its own lock is in the way");
-    assert!(lock(0, 20, 10, true) && !lock(0, 20, 10, true) && !lock(0, 25, 1, false));
+    assert!(lock(0, 20, 10, true) && !lock(0, 20, 10, true) && lock(0, 25, 1, false));
+    assert!(!lock(1, 25, 1, false), "a shared one stands on an exclusive one of the same owner only");
+    table.unlock(file(1), &smb(0), ByteRange::new(25, 1)).unwrap();
     assert!(bars(0, 0, true) && !bars(0, 0, false), "a shared lock keeps its owner from writing");
     assert!(!bars(0, 20, true) && bars(1, 20, false));
     let range = ByteRange::new(0, 10);
