@@ -189,7 +189,7 @@ impl Page<'_> {
     }
 
     fn is_secret(&self, attr: &Attr) -> bool {
-        let has = rights::of(self.volume, &self.cx, None, attr);
+        let has = rights::of(self.volume, &self.cx, None, attr, false);
         has.is_ok_and(|has| has & (access::READ_DATA | access::EXECUTE) == 0)
     }
 }

@@ -21,12 +21,13 @@ impl Opening<'_> {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
-        let most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr)? & self.asked.tree.rights;
+        let backup = request.options & options::OPEN_FOR_BACKUP_INTENT != 0;
+        let most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr, backup)? & self.asked.tree.rights;
         let mut wanted = rights::specific(request.desired_access) & !access::MAXIMUM_ALLOWED;
         if deed.truncates() {
             wanted |= access::WRITE_DATA;
         }
-        if wanted & !most != 0 || request.desired_access == 0 {
+        if wanted & !most != 0 || request.desired_access & !access::SYNCHRONIZE == 0 {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         if request.options & options::DELETE_ON_CLOSE != 0
