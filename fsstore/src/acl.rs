@@ -276,7 +276,12 @@ impl Acl {
 
     /// The list, if any, and the mode of a new file or directory of this owner and group that was asked for with `mode`; `None`
     /// if there is nothing to inherit.
-    pub(crate) fn inherited(&self, dir: bool, mode: u32, (uid, gid): (u32, u32)) -> Option<(Option<Acl>, u32)> {
+    pub(crate) fn inherited(
+        &self,
+        dir: bool,
+        mode: u32,
+        (uid, gid): (u32, u32),
+    ) -> Option<(Option<Acl>, u32)> {
         if self.nt.is_some() {
             let acl = self.nt_inherited(dir, uid, gid);
             let mode = mode & !0o777 | acl.mode_of(dir, uid, gid);

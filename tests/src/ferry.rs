@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The program, from the same build as the running test (`cargo build -p gateway` makes it; so does any run of the
@@ -39,10 +40,34 @@ pub async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
 /// # Panics
 /// Never in a test that cargo has built.
 pub fn tools_dir() -> PathBuf {
+    tools().join("bin")
+}
+
+fn tools() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // target/debug/deps/test
     let target = test.ancestors().nth(3).expect("a test is in the target directory");
-    target.join("tools/bin")
+    target.join("tools")
+}
+
+/// The Python that has this library, or `None` after saying that the test is skipped. `cargo xtask test` makes it.
+///
+/// # Panics
+/// In CI (`CI=true`), if it is missing.
+pub fn need_library(name: &str) -> Option<PathBuf> {
+    let python = tools().join("python/bin/python");
+    let mut import = Command::new(&python);
+    let found = import.arg("-c").arg(format!("import {name}")).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    missing(&format!("needs {name} (from PyPI; cargo xtask test installs it)"));
+    None
+}
+
+fn missing(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{what}");
+    eprintln!("skipped: {what}");
 }
 
 /// The path of a tool, or `None` after saying that the test is skipped. In CI a missing tool is a failure.
@@ -54,9 +79,7 @@ pub fn need_tool(name: &str, package: &str) -> Option<PathBuf> {
     let dirs = std::env::split_paths(&paths).chain([tools_dir()]);
     let found = dirs.map(|dir| dir.join(name)).find(|path| path.exists());
     if found.is_none() {
-        let missing = format!("needs {name} (Debian package {package})");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
-        eprintln!("skipped: {missing}");
+        missing(&format!("needs {name} (Debian package {package})"));
     }
     found
 }

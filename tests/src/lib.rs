@@ -17,4 +17,5 @@ pub mod replicate;
 pub mod seeds;
 pub mod serve;
 pub mod sim_disk;
+pub mod smb_site;
 pub mod verify;

@@ -4,67 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ferry_tests::ferry;
-use gateway::demo::node::{Node, free_port, make_vserver, peer};
+use ferry_tests::smb_site::{PASSWORD, Site, text_of};
+use gateway::demo::node::{Node, peer};
 use serde_json::json;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
-const PASSWORD: &str = "Correct-Horse-7";
 const DIALECTS: [&str; 5] = ["SMB2_02", "SMB2_10", "SMB3_00", "SMB3_02", "SMB3_11"];
-
-/// A node with a share of each volume, and a client for it.
-struct Site {
-    dir: tempfile::TempDir,
-    node: Node,
-    address: Ipv4Addr,
-    nfs_port: u16,
-    smb_port: u16,
-}
-
-impl Site {
-    async fn new() -> Option<Site> {
-        ferry::need_tool("smbclient", "smbclient")?;
-        let dir = tempfile::tempdir().unwrap();
-        let address = Ipv4Addr::new(127, 81, uuid::Uuid::new_v4().into_bytes()[0], 2);
-        let (nfs_port, smb_port) = (free_port(address).unwrap(), free_port(address).unwrap());
-        let node = Node::start(&ferry::binary(), &dir.path().join("a"), "a", nfs_port, &[]).await.unwrap();
-        make_vserver(&node.api, "vs", address, 256 << 20).await.unwrap();
-        let ports = json!({ "ports": { "smb": smb_port } });
-        node.api.patch("/vservers/vs/lifs/lif1", ports).await.unwrap();
-        for (name, uid) in [("root", 0), ("Jane", 1000)] {
-            let user = json!({ "name": name, "uid": uid, "gid": uid, "password": PASSWORD });
-            node.api.post("/vservers/vs/users", user).await.unwrap();
-        }
-        let share = json!({ "name": "Data", "path": "/data", "comment": "all there is" });
-        node.api.post("/vservers/vs/shares", share).await.unwrap();
-        Some(Site { dir, node, address, nfs_port, smb_port })
-    }
-
-    /// Runs commands of smbclient in the share.
-    async fn smb(&self, user: &str, password: &str, options: &[&str], commands: &str) -> Output {
-        let login = self.dir.path().join(format!("login-{user}"));
-        std::fs::write(&login, format!("username={user}\npassword={password}\n")).unwrap();
-        let mut command = Command::new("smbclient");
-        command.arg(format!("//{}/data", self.address)).arg("-p").arg(self.smb_port.to_string());
-        command.arg("-A").arg(&login).args(options).arg("-c").arg(commands).kill_on_drop(true);
-        tokio::time::timeout(Duration::from_secs(60), command.output()).await.unwrap().unwrap()
-    }
-
-    /// What commands of the superuser print.
-    async fn run(&self, options: &[&str], commands: &str) -> String {
-        let output = self.smb("root", PASSWORD, options, commands).await;
-        let text = text_of(&output);
-        assert!(output.status.success(), "{commands}: {text}\n{}", self.node.log_tail());
-        text
-    }
-}
-
-fn text_of(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 /// Files of many sizes, below a directory of its own.
 fn make_tree(dir: &Path) {

@@ -39,6 +39,9 @@ const TOOLS: [Tool; 19] = [
 /// A program that is a Rust crate of the same name, with its version.
 const CRATES: [(&str, &str); 2] = [("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
 
+/// Python libraries that are SMB clients, with their versions on PyPI.
+const LIBRARIES: [(&str, &str); 2] = [("impacket", "0.13.1"), ("smbprotocol", "1.17.0")];
+
 /// Makes the tools available as far as possible; gives a line for each that is missing.
 pub(crate) fn prepare() -> Result<Vec<String>, Failure> {
     let missing = |tool: &&Tool| !is_there(tool.program);
@@ -57,6 +60,12 @@ pub(crate) fn prepare() -> Result<Vec<String>, Failure> {
             .iter()
             .filter(|(name, version)| !is_built(name, version))
             .map(|(name, version)| format!("skipped: needs {name} (cargo install {name}@{version})")),
+    );
+    lines.extend(
+        LIBRARIES
+            .iter()
+            .filter(|(name, version)| !is_library(name, version))
+            .map(|(name, version)| format!("skipped: needs {name} {version} (PyPI, with python3-venv)")),
     );
     if !lines.is_empty() && in_ci() {
         return Err(Failure::new(format!("{}\nunder CI nothing may be skipped", lines.join("\n"))));
@@ -82,11 +91,42 @@ fn may_install() -> bool {
     root && Path::new("/usr/bin/apt-get").exists()
 }
 
+/// Where the tests look for what is not a Debian package.
+fn root() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("tools")
+}
+
+/// Installs a Python library, with what it needs, into an environment of its own in the target directory, once.
+fn is_library(name: &str, version: &str) -> bool {
+    let dir = root().join("python");
+    let python = dir.join("bin/python");
+    let run = |program: &Path, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let there = format!("import importlib.metadata as m; assert m.version({name:?}) == {version:?}");
+    if run(&python, &["-c", &there]) {
+        return true;
+    }
+    println!("installing {name} {version}");
+    let make = || {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(&dir).stdout(Stdio::null());
+        venv.status().is_ok_and(|status| status.success())
+    };
+    let install_venv = || {
+        install(&["python3-venv"]);
+        make()
+    };
+    let made = run(&python, &["-m", "pip", "--version"]) || make() || (may_install() && install_venv());
+    made && run(&python, &["-m", "pip", "install", "--quiet", &format!("{name}=={version}")])
+}
+
 /// Installs a program from crates.io into the target directory, once.
 fn is_built(name: &str, version: &str) -> bool {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
-    let root = target.join("tools");
+    let root = root();
     // Cargo's own list of what is there: asking cargo would need the network each time.
     let listed = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
     if listed.contains(&format!("\"{name} {version} (")) {

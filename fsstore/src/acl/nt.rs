@@ -177,8 +177,7 @@ impl Acl {
     pub(super) fn nt_inherited(&self, dir: bool, uid: u32, gid: u32) -> Acl {
         let control = self.nt.map_or(0, |nt| nt.control) & NtControl::AUTO_INHERITED;
         let mark = if control == 0 { 0 } else { AceFlags::INHERITED };
-        let aces =
-            self.aces.iter().flat_map(|ace| ace.nt_inherited(dir, uid, gid, mark)).flatten().collect();
+        let aces = self.aces.iter().flat_map(|ace| ace.nt_inherited(dir, uid, gid, mark)).flatten().collect();
         let inherited = Acl { aces, nt: Some(Nt { control, ..Nt::default() }) };
         // Entries for creators become two: a list that has no room for that is not cut, which could lose what it denies.
         if inherited.aces.is_empty() || inherited.check().is_err() {

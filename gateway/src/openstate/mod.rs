@@ -247,6 +247,11 @@ impl LockTable {
         self.table.lock().files.get(&file).is_some_and(|state| state.delete_pending)
     }
 
+    /// Whether a reservation of the file keeps all others from such an access.
+    pub fn denies(&self, file: FileKey, access: Access) -> bool {
+        self.table.lock().files.get(&file).is_some_and(|state| state.shares.denies(access))
+    }
+
     /// How many reservations of the file there are.
     pub fn shares_of(&self, file: FileKey) -> usize {
         self.table.lock().files.get(&file).map_or(0, |state| state.shares.held.len())

@@ -59,6 +59,11 @@ impl Shares {
             .find(|share| *share.owner != *owner && (share.deny.meets(access) || share.access.meets(deny)))
     }
 
+    /// Whether one of them denies the access.
+    pub(super) fn denies(&self, access: Access) -> bool {
+        self.held.iter().any(|share| share.deny.meets(access))
+    }
+
     /// Gives it to its owner, in place of what that has.
     pub(super) fn set(&mut self, share: Share) {
         self.clear(&share.owner);

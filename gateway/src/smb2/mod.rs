@@ -28,6 +28,7 @@ mod session;
 mod set;
 mod shown;
 mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -31,7 +31,12 @@ pub(super) struct Name {
 pub(super) struct Open {
     pub(super) id: FileId,
     pub(super) tree: Arc<Tree>,
+    /// The file that holds its data: what locks and share modes are of.
     pub(super) key: FileKey,
+    /// The file whose names, times and permissions it has: `key`, unless it is of a named stream.
+    pub(super) base: FileKey,
+    /// The name of the stream that it is of.
+    pub(super) stream: Option<Mutex<Bytes>>,
     pub(super) kind: FileKind,
     pub(super) name: Mutex<Name>,
     /// Rights that it was granted (MS-SMB2 §2.2.13.1).
@@ -62,6 +67,11 @@ pub(super) fn volume(vserver: &Vserver, id: VolumeId) -> Result<Arc<Volume>, NtS
     namespace.volume(id).map(|mount: &MountedVolume| Arc::clone(&mount.volume)).ok_or(NtStatus::FILE_CLOSED)
 }
 
+/// The attributes of a stream: those of its file, with its own size.
+pub(super) fn of_stream(base: &Attr, stream: &Attr) -> Attr {
+    Attr { kind: FileKind::File, size: stream.size, used: stream.used, ..*base }
+}
+
 impl Open {
     /// Whether it has one of these rights at least.
     pub(super) fn may(&self, any: u32) -> Result<(), NtStatus> {
@@ -78,10 +88,26 @@ impl Open {
         Context { now: super::now(), ..self.cx.clone() }
     }
 
-    /// The file's attributes.
+    /// The file's attributes; of a stream, those of its file with its own size.
     pub(super) fn attr(&self, vserver: &Vserver) -> Result<Attr, NtStatus> {
         let volume = self.volume(vserver)?;
-        volume.getattr(self.key.file).map_err(|error| super::status::of(&error))
+        let of = |file| volume.getattr(file).map_err(|error| super::status::of(&error));
+        let attr = of(self.base.file)?;
+        if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(attr) }
+    }
+
+    /// Its path from the root of the share, with the name of its stream.
+    pub(super) fn path(&self) -> String {
+        let path = self.name.lock().path.clone();
+        match &self.stream {
+            Some(stream) => format!("{path}:{}", super::streams::shown(&stream.lock())),
+            None => path,
+        }
+    }
+
+    /// Whether it is to go once nobody has it open.
+    pub(super) fn is_delete_pending(&self, vserver: &Vserver) -> bool {
+        vserver.locks.is_delete_pending(self.key) || vserver.locks.is_delete_pending(self.base)
     }
 
     /// Gives up what it holds; the last one of a file that is to go takes it along. For who is inside of the gate: a frozen
@@ -90,9 +116,16 @@ impl Open {
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }
-        if vserver.locks.close(self.key, &self.owner).delete
-            && let Err(error) = self.delete(vserver)
+        let mut gone = Ok(());
+        if let Some(stream) = &self.stream
+            && vserver.locks.close(self.key, &self.owner).delete
         {
+            gone = self.delete_stream(vserver, stream.lock().clone());
+        }
+        if vserver.locks.close(self.base, &self.owner).delete {
+            gone = self.delete(vserver);
+        }
+        if let Err(error) = gone {
             tracing::debug!(vserver = vserver.name, %error, "a file that was to go with its last handle stays");
         }
     }
@@ -100,6 +133,7 @@ impl Open {
     /// Gives up what it holds, and nothing else: the volume is frozen, or gone.
     pub(super) fn abandon(&self, vserver: &Vserver) {
         vserver.locks.close(self.key, &self.owner);
+        vserver.locks.close(self.base, &self.owner);
     }
 
     fn delete(&self, vserver: &Vserver) -> Result<(), FsError> {
@@ -107,10 +141,20 @@ impl Open {
         let Name { dir, name, .. } = self.name.lock().clone();
         let cx = self.context();
         // Somebody may have given the name to another file.
-        if volume.lookup(&cx, dir, &name)?.id != self.key.file {
+        let attr = volume.lookup(&cx, dir, &name)?;
+        if attr.id != self.base.file {
             return Err(FsError::NotFound);
         }
-        let op = if self.kind == FileKind::Dir { Op::Rmdir { dir, name } } else { Op::Remove { dir, name } };
+        let op = if attr.kind == FileKind::Dir { Op::Rmdir { dir, name } } else { Op::Remove { dir, name } };
         volume.execute(&cx, op).map(drop)
+    }
+
+    fn delete_stream(&self, vserver: &Vserver, name: Bytes) -> Result<(), FsError> {
+        let Ok(volume) = self.volume(vserver) else { return Err(FsError::Stale) };
+        // Somebody may have given the name to another stream.
+        if volume.stream(self.base.file, &name)?.id != self.key.file {
+            return Err(FsError::NotFound);
+        }
+        volume.execute(&self.context(), Op::RemoveStream { file: self.base.file, name }).map(drop)
     }
 }

@@ -10,13 +10,12 @@ use super::wire::info::file::FileInfo;
 use super::wire::info::stream::{StreamInfo, encode_streams};
 use super::wire::info::volume::{DEVICE_DISK, DEVICE_IS_MOUNTED, VolumeInfo, attributes};
 use super::wire::info::{QueryInfoRequest, file, file_class, info_type, volume};
-use super::wire::names::mapping;
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
-use super::{security, shown};
+use super::{security, shown, streams};
 use crate::vserver::Vserver;
 use bytes::{Bytes, BytesMut};
-use fsstore::{Attr, FileKind};
+use fsstore::{FileKind, FsError};
 use std::sync::atomic::Ordering;
 
 /// Bytes of the unit in which a volume's space is counted.
@@ -79,16 +78,16 @@ fn of_file(
             open.may(access::READ_EA)?;
             return eas(vserver, open, request, data);
         }
-        file_class::STREAM => return streams(vserver, open, &attr, data),
+        file_class::STREAM => return streams(vserver, open, data),
         _ => {}
     }
     let name = open.name.lock().clone();
-    let path = format!("\\{}", name.path);
+    let path = format!("\\{}", open.path());
     let facts = shown::facts(&attr, &name.name);
     let info = FileInfo {
         facts,
         links: if attr.kind == FileKind::Dir { 1 } else { attr.nlink },
-        delete_pending: vserver.locks.is_delete_pending(open.key),
+        delete_pending: open.is_delete_pending(vserver),
         directory: attr.kind == FileKind::Dir,
         file_id: attr.id.ino.0,
         volume_serial: open.key.volume.0,
@@ -114,9 +113,9 @@ fn eas(
 ) -> Result<(), Failure> {
     let (volume, cx) = (open.volume(vserver)?, open.context());
     let mut eas = Vec::new();
-    for name in volume.xattrs(&cx, open.key.file)? {
+    for name in volume.xattrs(&cx, open.base.file)? {
         if let Some(shown) = name.strip_prefix(EA_PREFIX) {
-            let value = volume.xattr(&cx, open.key.file, &name)?;
+            let value = volume.xattr(&cx, open.base.file, &name)?;
             eas.push(Ea { flags: 0, name: Bytes::copy_from_slice(shown), value });
         }
     }
@@ -127,13 +126,20 @@ fn eas(
     if written < eas.len() { Err(NtStatus::BUFFER_TOO_SMALL.into()) } else { Ok(()) }
 }
 
-fn streams(vserver: &Vserver, open: &Open, attr: &Attr, data: &mut BytesMut) -> Result<(), Failure> {
-    let named = open.volume(vserver)?.streams(open.key.file)?;
-    let names: Vec<_> = named.iter().map(|stream| mapping::to_client(&stream.name)).collect();
+/// All streams of the file, whichever of them is open.
+fn streams(vserver: &Vserver, open: &Open, data: &mut BytesMut) -> Result<(), Failure> {
+    let volume = open.volume(vserver)?;
+    let attr = volume.getattr(open.base.file)?;
+    let named = match volume.streams(open.base.file) {
+        // What can have none.
+        Err(FsError::Invalid) => Vec::new(),
+        streams => streams?,
+    };
+    let names: Vec<_> = named.iter().map(|stream| streams::shown(&stream.name)).collect();
     let own = (attr.kind == FileKind::File).then(|| StreamInfo {
         name: "",
-        size: shown::size(attr),
-        allocation_size: shown::allocation(attr),
+        size: shown::size(&attr),
+        allocation_size: shown::allocation(&attr),
     });
     let others = named.iter().zip(&names).map(|(stream, name)| StreamInfo {
         name,
@@ -165,6 +171,7 @@ fn of_volume(vserver: &Vserver, open: &Open, class: u8, data: &mut BytesMut) -> 
             | attributes::CASE_PRESERVED_NAMES
             | attributes::UNICODE_ON_DISK
             | attributes::PERSISTENT_ACLS
+            | attributes::NAMED_STREAMS
             | attributes::SUPPORTS_SPARSE_FILES
             | attributes::SUPPORTS_HARD_LINKS
             | attributes::SUPPORTS_EXTENDED_ATTRIBUTES,

@@ -46,9 +46,8 @@ pub(super) fn of(
     }
     let mut rights = by_list(&acl, cx, attr) | access::SYNCHRONIZE;
     if acl.nt.is_some() {
-        let says = |ace: &Ace| {
-            ace.who == AceWho::Sid(Sid::OWNER_RIGHTS) && ace.flags & AceFlags::INHERIT_ONLY == 0
-        };
+        let says =
+            |ace: &Ace| ace.who == AceWho::Sid(Sid::OWNER_RIGHTS) && ace.flags & AceFlags::INHERIT_ONLY == 0;
         if cx.uid == attr.uid && !acl.aces.iter().any(says) {
             rights |= OWNER;
         }

@@ -57,8 +57,8 @@ pub(super) fn describe(
     out: &mut BytesMut,
 ) -> Result<(), Failure> {
     let volume = open.volume(vserver)?;
-    let attr = volume.getattr(open.key.file)?;
-    let acl = volume.acl(open.key.file)?;
+    let attr = volume.getattr(open.base.file)?;
+    let acl = volume.acl(open.base.file)?;
     let users = vserver.users();
     let asked = |bit: u32| parts & bit != 0;
     let kept = |who: Option<(u32, fsstore::Sid)>, id: u32| who.filter(|(of, _)| *of == id);
@@ -146,7 +146,7 @@ pub(super) fn set(vserver: &Vserver, open: &Open, parts: u32, descriptor: &[u8])
         ..descriptor
     };
     let volume = open.volume(vserver)?;
-    put(&vserver.users(), &volume, &open.context(), open.key.file, &descriptor)
+    put(&vserver.users(), &volume, &open.context(), open.base.file, &descriptor)
 }
 
 /// Sets what a descriptor says. The caller has the right to that.

@@ -12,11 +12,12 @@ use super::wire::info::{SetInfoRequest, info_type};
 use super::wire::names::Path;
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
-use super::{directory, security, shown};
+use super::{directory, security, shown, streams};
 use crate::openstate::FileKey;
 use crate::vserver::Vserver;
 use bytes::Bytes;
 use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, XattrHow};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -94,14 +95,15 @@ impl Setting<'_> {
     }
 
     fn set_attrs(&self, attrs: SetAttrs) -> Result<(), Failure> {
-        self.execute(Op::SetAttr { file: self.open.key.file, attrs, guard: None })
+        self.execute(Op::SetAttr { file: self.open.base.file, attrs, guard: None })
     }
 
     fn resize(&self, bytes: u64) -> Result<(), Failure> {
         if self.open.kind == FileKind::Dir {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
-        self.set_attrs(SetAttrs { size: Some(bytes), ..SetAttrs::default() })
+        let attrs = SetAttrs { size: Some(bytes), ..SetAttrs::default() };
+        self.execute(Op::SetAttr { file: self.open.key.file, attrs, guard: None })
     }
 
     /// The time of making can't be changed here, and that of the last change is the volume's own.
@@ -136,6 +138,9 @@ impl Setting<'_> {
 
     fn rename(&self, to: &NewName) -> Result<(), Failure> {
         let open = self.open;
+        if let Some(stream) = &open.stream {
+            return self.rename_stream(stream, to);
+        }
         let old = open.name.lock().clone();
         if old.name.is_empty() || to.name.starts_with(':') {
             return Err(NtStatus::INVALID_PARAMETER.into());
@@ -152,6 +157,10 @@ impl Setting<'_> {
                 return Err(NtStatus::ACCESS_DENIED.into());
             }
         }
+        let volume = open.volume(self.vserver)?;
+        if streams::any_open(self.vserver, &volume, open.key.volume, open.key.file)? {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
         // The same file in another case keeps its place and gets the name as it is written now.
         let (name, path) = if found.attr.is_some_and(|attr| attr.id == open.key.file) {
             let written = last_name(&to.name)?;
@@ -166,7 +175,15 @@ impl Setting<'_> {
         Ok(())
     }
 
+    /// A stream's new name begins with a colon and has no file's name before it (MS-FSA §2.1.5.15.11).
+    fn rename_stream(&self, _old: &Mutex<Bytes>, _to: &NewName) -> Result<(), Failure> {
+        Err(NtStatus::NOT_SUPPORTED.into())
+    }
+
     fn link(&self, to: &NewName) -> Result<(), Failure> {
+        if self.open.stream.is_some() {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
         let found = self.target(to)?;
         if found.attr.is_some() {
             return Err(NtStatus::OBJECT_NAME_COLLISION.into());
@@ -197,7 +214,9 @@ impl Setting<'_> {
         if delete {
             let attr = open.attr(self.vserver)?;
             let name = open.name.lock().name.clone();
-            if name.is_empty() || shown::attributes(&attr, &name) & attribute::READONLY != 0 {
+            if name.is_empty() && open.stream.is_none()
+                || shown::attributes(&attr, &name) & attribute::READONLY != 0
+            {
                 return Err(NtStatus::CANNOT_DELETE);
             }
             if attr.kind == FileKind::Dir && !directory::is_empty(self.vserver, open)? {
@@ -209,7 +228,7 @@ impl Setting<'_> {
     }
 
     fn ea(&self, ea: Ea) -> Result<(), Failure> {
-        let (file, name) = (self.open.key.file, Bytes::from([b"user.", &ea.name[..]].concat()));
+        let (file, name) = (self.open.base.file, Bytes::from([b"user.", &ea.name[..]].concat()));
         if ea.value.is_empty() {
             return match self.execute(Op::RemoveXattr { file, name }) {
                 Err(failure) if failure.status == NtStatus::OBJECT_NAME_NOT_FOUND => Ok(()),

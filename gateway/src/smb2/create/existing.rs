@@ -13,11 +13,11 @@ impl Opening<'_> {
     /// The rights to a file that is there, if those that are asked for are among them.
     pub(super) fn rights_to(&self, attr: &Attr, deed: Deed) -> Result<u32, Failure> {
         let request = &self.request;
-        let is_dir = attr.kind == FileKind::Dir;
+        let is_dir = attr.kind == FileKind::Dir && self.stream.is_none();
         if is_dir && (request.options & options::NON_DIRECTORY_FILE != 0 || deed.truncates()) {
             return Err(NtStatus::FILE_IS_A_DIRECTORY.into());
         }
-        if !is_dir && request.options & options::DIRECTORY_FILE != 0 {
+        if attr.kind != FileKind::Dir && request.options & options::DIRECTORY_FILE != 0 {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
@@ -42,9 +42,13 @@ impl Opening<'_> {
     pub(super) async fn finish(&self, open: &Open, deed: Deed, attr: Attr) -> Result<Attr, Failure> {
         let mut attr = attr;
         if deed.truncates() {
+            self.remove_streams(open, self.streams_to_go(open, deed)?)?;
             let attrs = SetAttrs { size: Some(0), ..SetAttrs::default() };
-            let op = Op::SetAttr { file: attr.id, attrs, guard: None };
+            let op = Op::SetAttr { file: open.key.file, attrs, guard: None };
             attr = self.volume.execute(&self.cx, op)?.object.after;
+        }
+        if open.stream.is_some() {
+            attr = open.attr(self.vserver())?;
         }
         if open.write_through && deed != Deed::Open {
             self.volume.durable(self.volume.last_lsn()).await?;

@@ -6,39 +6,40 @@ mod existing;
 mod make;
 mod response;
 mod sharing;
+mod stream;
 
 use super::dispatch::Asked;
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
 use super::rights;
+use super::streams::Named;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::names::Path;
-use super::wire::status::NtStatus;
 use crate::openstate::FileKey;
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
-use fsstore::{Attr, Context, Volume};
+use fsstore::{Attr, Context, FileKind, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Opens or makes a file or directory. Gives the id of the new open too.
 pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
-    let request = CreateRequest::decode(&asked.message)?;
+    let mut request = CreateRequest::decode(&asked.message)?;
     check(&request)?;
     contexts::check(&request.contexts)?;
-    let path = Path::parse(&request.name)?;
-    if path.stream.as_ref().is_some_and(|stream| !stream.name.is_empty()) {
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
-    }
+    let name = std::mem::take(&mut request.name);
+    let path = Path::parse(&name)?;
+    let named = path.stream.map(Named::of).transpose()?;
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
-    Opening { asked, inside, request, cx, volume, found }.run().await
+    let stream = stream::wanted(&mut request, named, &found, &volume)?;
+    Opening { asked, inside, request, cx, volume, found, stream }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -49,6 +50,7 @@ struct Opening<'a> {
     cx: Context,
     volume: Arc<Volume>,
     found: Found,
+    stream: Option<stream::Wanted>,
 }
 
 impl Opening<'_> {
@@ -57,14 +59,18 @@ impl Opening<'_> {
     }
 
     async fn run(self) -> Result<(FileId, Body), Failure> {
-        let deed = Deed::of(self.request.disposition, self.found.attr.is_some())?;
+        let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr).is_some();
+        let deed = Deed::of(self.request.disposition, exists)?;
         let number = self.asked.session.next_open()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let open = self.open(number, &attr, most);
-        self.share(&open, deed)?;
+        let open = self.open(number, &attr, self.data(&attr)?, most);
+        if let Err(status) = self.share(&open, deed) {
+            self.unmake_stream(&attr);
+            return Err(status.into());
+        }
         let attr = match self.finish(&open, deed, attr).await {
             Ok(attr) => attr,
             Err(failure) => {
@@ -79,17 +85,19 @@ impl Opening<'_> {
     }
 
     /// The open that is to be, which nobody knows yet.
-    fn open(&self, number: u64, attr: &Attr, most: u32) -> Open {
+    fn open(&self, number: u64, attr: &Attr, data: fsstore::FileId, most: u32) -> Open {
         let wanted = rights::specific(self.request.desired_access);
         let granted =
             if wanted & access::MAXIMUM_ALLOWED != 0 { most | wanted & access::SYNCHRONIZE } else { wanted };
-        let key = FileKey { volume: self.found.volume, file: attr.id };
+        let key = |file| FileKey { volume: self.found.volume, file };
         let owner = open::owner(self.asked.connection.client, &self.asked.session, number);
         Open {
             id: FileId { persistent: number, volatile: number },
             tree: Arc::clone(&self.asked.tree),
-            key,
-            kind: attr.kind,
+            key: key(data),
+            base: key(attr.id),
+            stream: self.stream.as_ref().map(|stream| Mutex::new(stream.name.clone())),
+            kind: if self.stream.is_some() { FileKind::File } else { attr.kind },
             name: Mutex::new(Name {
                 dir: self.found.dir,
                 name: self.found.name.clone(),

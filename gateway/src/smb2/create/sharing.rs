@@ -39,9 +39,16 @@ impl Opening<'_> {
             now_s: u64::try_from(self.cx.now.secs).unwrap_or(0),
         };
         match locks.share(asked) {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(NtStatus::SHARING_VIOLATION),
-            Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(NtStatus::SHARING_VIOLATION),
+            Err(_) => return Err(NtStatus::INSUFFICIENT_RESOURCES),
         }
+        if open.stream.is_some()
+            && let Err(status) = self.share_base(open, deny)
+        {
+            locks.close(open.key, &open.owner);
+            return Err(status);
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod protection;
+mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
 use crate::vserver::{

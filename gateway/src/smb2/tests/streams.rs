@@ -1,0 +1,193 @@
+//! Named streams: bytes of their own, share modes of their own, the life of their file (MS-FSCC §2.1.5, MS-FSA §2.1.5.1).
+
+use super::Site;
+use super::client::Peer;
+use crate::smb2::wire::header::{Command, HEADER_LEN};
+use crate::smb2::wire::status::NtStatus;
+
+const OPEN: u32 = 1;
+const CREATE: u32 = 2;
+const OPEN_IF: u32 = 3;
+const OVERWRITE: u32 = 4;
+const SHARE_ALL: u32 = 7;
+const SHARE_NONE: u32 = 0;
+const READ_WRITE: u32 = 3;
+const DELETE: u32 = 0x0001_0000;
+/// `FILE_DELETE_ON_CLOSE`.
+const DELETE_ON_CLOSE: u32 = 0x1000;
+
+type Id = [u8; 16];
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+impl Peer {
+    async fn open(&mut self, name: &str, access: u32, share: u32, how: u32) -> Result<Id, NtStatus> {
+        self.open_with(name, access, share, how, 0).await
+    }
+
+    async fn open_with(
+        &mut self,
+        name: &str,
+        access: u32,
+        share: u32,
+        disposition: u32,
+        options: u32,
+    ) -> Result<Id, NtStatus> {
+        let name = utf16(name);
+        let mut body = 57_u16.to_le_bytes().to_vec();
+        body.extend([0, 0]);
+        body.extend(2_u32.to_le_bytes());
+        body.extend([0; 16]);
+        body.extend([access | 0x80, 0, share, disposition, options].map(u32::to_le_bytes).concat());
+        body.extend([120, u16::try_from(name.len()).unwrap()].map(u16::to_le_bytes).concat());
+        body.extend([0; 8]);
+        body.extend(name);
+        let (status, response) = self.call(Command::Create, &body).await;
+        if status == NtStatus::SUCCESS { Ok(response[64..80].try_into().unwrap()) } else { Err(status) }
+    }
+
+    /// The status and the body of a response.
+    async fn call(&mut self, command: Command, body: &[u8]) -> (NtStatus, Vec<u8>) {
+        let request = self.signed(command, body);
+        let (header, response) = self.ask(&request).await.unwrap();
+        (header.status, response[HEADER_LEN..].to_vec())
+    }
+
+    async fn write(&mut self, id: Id, data: &[u8]) {
+        let mut body = [49_u16, 112].map(u16::to_le_bytes).concat();
+        body.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        body.extend([0; 8]);
+        body.extend(id);
+        body.extend([0; 16]);
+        body.extend(data);
+        assert_eq!(self.call(Command::Write, &body).await.0, NtStatus::SUCCESS);
+    }
+
+    async fn read(&mut self, id: Id) -> Vec<u8> {
+        let mut body = [49_u16, 0].map(u16::to_le_bytes).concat();
+        body.extend(100_u32.to_le_bytes());
+        body.extend([0; 8]);
+        body.extend(id);
+        body.extend([0; 17]);
+        let (status, response) = self.call(Command::Read, &body).await;
+        assert_eq!(status, NtStatus::SUCCESS);
+        response[16..].to_vec()
+    }
+
+    async fn close(&mut self, id: Id) {
+        let mut body = [24_u16, 0, 0, 0].map(u16::to_le_bytes).concat();
+        body.extend(id);
+        assert_eq!(self.call(Command::Close, &body).await.0, NtStatus::SUCCESS);
+    }
+
+    /// What QUERY_INFO gives of a file.
+    async fn query(&mut self, id: Id, class: u8) -> Vec<u8> {
+        let mut body = vec![41, 0, 1, class];
+        body.extend(1000_u32.to_le_bytes());
+        body.extend([0; 16]);
+        body.extend(id);
+        body.push(0);
+        let (status, response) = self.call(Command::QueryInfo, &body).await;
+        assert_eq!(status, NtStatus::SUCCESS);
+        response[8..].to_vec()
+    }
+
+    /// The file's streams, as `FileStreamInformation` names them.
+    async fn streams(&mut self, id: Id) -> Vec<String> {
+        let list = self.query(id, 22).await;
+        let mut names = Vec::new();
+        let mut rest = &list[..];
+        loop {
+            let next = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
+            let len = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+            let units: Vec<u16> =
+                rest[24..24 + len].as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
+            names.push(String::from_utf16(&units).unwrap());
+            if next == 0 {
+                return names;
+            }
+            rest = &rest[next..];
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_has_bytes_of_its_own_and_a_name_of_any_case() {
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let stream = peer.open("file:Notes", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+    peer.write(stream, b"of the stream").await;
+    let file = peer.open("FILE::$data", READ_WRITE, SHARE_ALL, OPEN).await.unwrap();
+    peer.write(file, b"own").await;
+    let again = peer.open("file:NOTES:$DATA", READ_WRITE, SHARE_ALL, OPEN_IF).await.unwrap();
+    assert_eq!(peer.read(again).await, b"of the stream");
+    assert_eq!(peer.read(file).await, b"own");
+    // Any character but four, as it is.
+    let odd = peer.open("file:a?*\"<b>\u{1}", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+    let listed = ["::$DATA", ":Notes:$DATA", ":a?*\"<b>\u{1}:$DATA"];
+    for id in [file, stream, odd] {
+        assert_eq!(peer.streams(id).await, listed, "whichever of them is asked");
+    }
+    // FileStandardInformation has the size of the stream, FileInternalInformation the number of the file.
+    assert_eq!(peer.query(stream, 5).await[8..16], 13_u64.to_le_bytes());
+    assert_eq!(peer.query(stream, 6).await, peer.query(file, 6).await);
+    for (name, status) in [
+        ("file:none", NtStatus::OBJECT_NAME_NOT_FOUND),
+        ("file:Notes:$FOO", NtStatus::OBJECT_NAME_INVALID),
+        ("file:", NtStatus::OBJECT_NAME_INVALID),
+        ("none:Notes", NtStatus::OBJECT_NAME_NOT_FOUND),
+        ("::$DATA", NtStatus::FILE_IS_A_DIRECTORY),
+        ("file:x:$INDEX_ALLOCATION", NtStatus::OBJECT_NAME_INVALID),
+        ("file:$I30:$INDEX_ALLOCATION", NtStatus::NOT_A_DIRECTORY),
+    ] {
+        assert_eq!(peer.open(name, READ_WRITE, SHARE_ALL, OPEN).await, Err(status), "{name}");
+    }
+    // A directory may have streams, the root of a share too.
+    let of_root = peer.open(":top", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+    peer.write(of_root, b"top").await;
+    assert_eq!(peer.streams(of_root).await, [":top:$DATA"]);
+}
+
+#[tokio::test]
+async fn who_shares_a_stream_does_not_share_its_file() {
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let one = peer.open("file:one", READ_WRITE, SHARE_NONE, CREATE).await.unwrap();
+    assert_eq!(peer.open("file:ONE", 1, SHARE_ALL, OPEN).await, Err(NtStatus::SHARING_VIOLATION));
+    let two = peer.open("file:two", READ_WRITE, SHARE_NONE, CREATE).await.unwrap();
+    let file = peer.open("file", READ_WRITE, SHARE_NONE, OPEN).await.unwrap();
+    // But nobody may delete the file, or write over it.
+    peer.close(file).await;
+    for (access, how) in [(DELETE, OPEN), (READ_WRITE, OVERWRITE)] {
+        assert_eq!(peer.open("file", access, SHARE_ALL, how).await, Err(NtStatus::SHARING_VIOLATION));
+    }
+    peer.close(one).await;
+    peer.close(two).await;
+    let file = peer.open("file", READ_WRITE, SHARE_ALL, OVERWRITE).await.unwrap();
+    assert_eq!(peer.streams(file).await, ["::$DATA"], "they went with the content");
+}
+
+#[tokio::test]
+async fn a_file_that_is_to_go_stays_for_its_streams() {
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let stream = peer.open("file:s", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+    peer.write(stream, b"bytes").await;
+    let file = peer.open_with("file", DELETE, SHARE_ALL, OPEN, DELETE_ON_CLOSE).await.unwrap();
+    peer.close(file).await;
+    assert_eq!(peer.read(stream).await, b"bytes");
+    for name in ["file", "file:s", "file:new"] {
+        let opened = peer.open(name, 1, SHARE_ALL, OPEN_IF).await;
+        assert_eq!(opened, Err(NtStatus::DELETE_PENDING), "{name}");
+    }
+    peer.close(stream).await;
+    assert_eq!(peer.open("file", 1, SHARE_ALL, OPEN).await, Err(NtStatus::OBJECT_NAME_NOT_FOUND));
+    // The other way round, a stream goes alone.
+    let stream = peer.open_with("file:s", DELETE, SHARE_ALL, CREATE, DELETE_ON_CLOSE).await.unwrap();
+    peer.close(stream).await;
+    let file = peer.open("file", 1, SHARE_ALL, OPEN).await.unwrap();
+    assert_eq!(peer.streams(file).await, ["::$DATA"]);
+    assert_eq!(site.vserver.locks.counts().shares, 1);
+}
