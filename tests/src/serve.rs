@@ -37,6 +37,21 @@ fn volume(
     Ok(MountedVolume { id: VolumeId::of(uuid), name, volume, junction, policy: "all".to_owned() })
 }
 
+/// A vserver with the volumes in `dir` (made if they are not there) at `/` and `/data`, open to this machine. Nothing serves it yet.
+///
+/// # Errors
+/// The store's and the system's.
+pub fn vserver(dir: &Path, bytes: u64, tuning: Tuning, early_replies: bool) -> anyhow::Result<Arc<Vserver>> {
+    let vserver = Vserver::new("test", Uuid::from_u128(7), HandleKey::from_bytes(KEY), *b"verifier");
+    let mounts =
+        vec![volume(dir, "root", "/", bytes, tuning.clone())?, volume(dir, "data", "/data", bytes, tuning)?];
+    vserver.set_namespace(Namespace::build(mounts, Time { secs: 1_000_001, nanos: 0 })?);
+    let client = parse_client("127.0.0.0/8").context("a network")?;
+    let rule = ExportRule { early_replies, ..ExportRule::new(client, true, Squash::None) };
+    vserver.set_exports(ExportPolicies::new(BTreeMap::from([("all".to_owned(), vec![rule])])));
+    Ok(vserver)
+}
+
 /// A server that runs.
 pub struct Server {
     vserver: Arc<Vserver>,
@@ -67,15 +82,7 @@ impl Server {
         tuning: Tuning,
         early_replies: bool,
     ) -> anyhow::Result<Server> {
-        let vserver = Vserver::new("test", Uuid::from_u128(7), HandleKey::from_bytes(KEY), *b"verifier");
-        let mounts = vec![
-            volume(dir, "root", "/", bytes, tuning.clone())?,
-            volume(dir, "data", "/data", bytes, tuning)?,
-        ];
-        vserver.set_namespace(Namespace::build(mounts, Time { secs: 1_000_001, nanos: 0 })?);
-        let client = parse_client("127.0.0.0/8").context("a network")?;
-        let rule = ExportRule { early_replies, ..ExportRule::new(client, true, Squash::None) };
-        vserver.set_exports(ExportPolicies::new(BTreeMap::from([("all".to_owned(), vec![rule])])));
+        let vserver = vserver(dir, bytes, tuning, early_replies)?;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let ports = Ports { nfs: address.port(), mount: address.port(), portmap: 0, nlm: 0, nsm: 0 };

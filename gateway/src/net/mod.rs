@@ -1,6 +1,8 @@
-//! What connections of every protocol have in common: what clients may take of a listener, and the way out for replies.
-//! Knows no protocol.
+//! What connections of every protocol have in common: how they are taken, what clients may take of a listener, the loop from
+//! message to reply, and the way out for replies. Knows no protocol.
 
+pub(crate) mod accept;
+pub mod conversation;
 pub(crate) mod inflow;
 pub mod limits;
 pub mod outgoing;

@@ -4,7 +4,7 @@ use super::owner::{client, lock_owner, range, share_owner, svid_and_oh};
 use super::types::*;
 use crate::handle::FileHandle;
 use crate::openstate::{
-    Access, Client, FileKey, Full, Held, LockOutcome, LockRequest, ShareRequest, WatchedClient,
+    Access, Client, FileKey, Full, Held, LockOutcome, LockRequest, ShareRequest, Wait, WatchedClient,
 };
 use crate::rpc::server::Transport;
 use crate::vserver::{Caller, Unreachable};
@@ -133,7 +133,7 @@ async fn try_lock(asked: &Asked, args: Nlm4LockArgs, watched: bool) -> Result<Nl
         exclusive,
         incarnation: state,
         now_s: asked.now_s(),
-        wait: block.then(|| return_path(asked.local, asked.transport)),
+        wait: block.then(|| Wait::Told(return_path(asked.local, asked.transport))),
     };
     Ok(match asked.caller.vserver.locks.lock(request)? {
         LockOutcome::Granted => Nlm4Stat::Granted,

@@ -12,6 +12,7 @@ use super::locks::Held;
 use super::owner::{ByteRange, Client, FileKey, Owner, Protocol};
 use super::shares::{Access, Share};
 use super::table::{Table, Waiting};
+use super::waiter::Wait;
 use super::{Grant, LockTable};
 use crate::handle::VolumeId;
 use crate::xdr::{Decoder, Encoder, XdrError};
@@ -57,7 +58,13 @@ impl LockTable {
             .flat_map(|(file, state)| state.shares.held.iter().map(move |share| (*file, share)))
             .filter(|(_, share)| stays(&share.owner))
             .collect();
-        let waiting: Vec<_> = table.waiting.values().filter(|waiting| stays(&waiting.lock.owner)).collect();
+        let waits = |waiting: &'_ Waiting| match &waiting.wait {
+            Wait::Told(path) if stays(&waiting.lock.owner) => {
+                Some((waiting.file, waiting.lock.clone(), path.clone()))
+            }
+            Wait::Told(_) | Wait::Here(_) => None,
+        };
+        let waiting: Vec<_> = table.waiting.values().filter_map(waits).collect();
         let grants: Vec<_> = table.grants.values().filter(|grant| stays(&grant.lock.owner)).collect();
         let mut places = Places::default();
         let mut body = Encoder::with_capacity(64 * (locks.len() + shares.len() + waiting.len()) + 64);
@@ -75,9 +82,9 @@ impl LockTable {
             body.u64(share.since_s);
         }
         body.u32(count(waiting.len()));
-        for waiting in waiting {
-            put_lock(&mut body, waiting.file, &waiting.lock, &mut places);
-            body.opaque(&waiting.return_path);
+        for (file, lock, return_path) in &waiting {
+            put_lock(&mut body, *file, lock, &mut places);
+            body.opaque(return_path);
         }
         body.u32(count(grants.len()));
         for grant in grants {
@@ -117,9 +124,9 @@ impl LockTable {
         }
         for _ in 0..bounded(input.u32()?, self.limits.waiting_max)? {
             let (file, lock) = take_lock(&mut input, &owners)?;
-            let return_path = input.opaque(BYTES_MAX)?.as_ref().into();
+            let wait = Wait::Told(input.opaque(BYTES_MAX)?.as_ref().into());
             let id = table.take_id();
-            table.put_waiting(id, Waiting { file, lock, return_path });
+            table.put_waiting(id, Waiting { file, lock, wait });
         }
         for _ in 0..bounded(input.u32()?, held_max)? {
             let (file, lock) = take_lock(&mut input, &owners)?;

@@ -17,6 +17,7 @@ mod shares;
 mod table;
 #[cfg(test)]
 mod tests;
+mod waiter;
 mod watched;
 
 pub use grace::Grace;
@@ -24,9 +25,11 @@ pub use handoff::HandoffError;
 pub use locks::Held;
 pub use owner::{ByteRange, Client, FileKey, Owner, Protocol};
 pub use shares::{Access, Share};
+pub use waiter::{Wait, Waiter};
 pub use watched::{WatchFailed, WatchFuture, WatchJournal, WatchedClient, WatchedClients};
 
 use parking_lot::Mutex;
+use std::sync::Arc;
 use table::Table;
 use tokio::sync::Notify;
 
@@ -81,8 +84,8 @@ pub struct LockRequest {
     pub incarnation: u32,
     /// Seconds since 1970.
     pub now_s: u64,
-    /// `Some`: wait for it; this is how the protocol reaches the one who waits.
-    pub wait: Option<Box<[u8]>>,
+    /// `Some`: wait for it; this is how the one who waits is reached.
+    pub wait: Option<Wait>,
 }
 
 /// What became of a [`LockRequest`].
@@ -92,7 +95,7 @@ pub enum LockOutcome {
     Granted,
     /// This lock keeps it out.
     Denied(Held),
-    /// It waits; [`LockTable::next_grant`] says when the owner has it.
+    /// It waits; [`LockTable::next_grant`], or the [`Waiter`] itself, says when the owner has it.
     Waiting,
     /// It would wait for ever: somebody it would wait for waits for its owner.
     Deadlock,
@@ -218,6 +221,11 @@ impl LockTable {
     /// a lock there and has to give it up by [`LockTable::unlock`].
     pub fn cancel(&self, file: FileKey, owner: &Owner, range: ByteRange, exclusive: bool) -> bool {
         self.change(|table| table.cancel(file, owner, range, exclusive))
+    }
+
+    /// Takes back the request of a waiter. `false`: it has the lock.
+    pub fn stop_waiting(&self, file: FileKey, waiter: &Arc<Waiter>) -> bool {
+        self.change(|table| table.stop_waiting(file, waiter))
     }
 
     /// Asks for a share reservation; `Some`: this one keeps it out. Replaces the one that the owner has.

@@ -4,6 +4,7 @@
 use super::locks::{Held, Locks};
 use super::owner::{ByteRange, Client, FileKey, Owner};
 use super::shares::{Access, Share, Shares};
+use super::waiter::{Wait, Waiter};
 use super::{Full, Grant, Limits, LockOutcome, LockRequest, ShareRequest, Unshared};
 use crate::handle::VolumeId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -36,8 +37,8 @@ pub(super) struct Waiting {
     pub(super) file: FileKey,
     /// The lock that it is for; `since_s`: since when it waits.
     pub(super) lock: Held,
-    /// How the protocol reaches the one who waits.
-    pub(super) return_path: Box<[u8]>,
+    /// How the one who waits is reached.
+    pub(super) wait: Wait,
 }
 
 /// What a client has.
@@ -76,7 +77,7 @@ impl Table {
         let outcome = match (conflict, wait) {
             (None, _) => self.grant_now(file, lock, limits).map(|()| LockOutcome::Granted),
             (Some(other), None) => Ok(LockOutcome::Denied(other)),
-            (Some(_), Some(return_path)) => self.wait(Waiting { file, lock, return_path }, limits),
+            (Some(_), Some(wait)) => self.wait(Waiting { file, lock, wait }, limits),
         };
         self.tidy(file);
         outcome
@@ -93,15 +94,19 @@ impl Table {
         // One that asks no longer waits for the answer to an earlier request.
         let (owner, range) = (Arc::clone(&lock.owner), lock.range);
         self.change_locks(file, &owner.client, |locks| locks.set(lock));
-        self.forget_waiting(file, &owner, range);
-        self.forget_grants(file, &owner, range);
-        self.wake(file);
+        if !owner.stacks_locks() {
+            self.forget_waiting(file, &owner, range);
+            self.forget_grants(file, &owner, range);
+            self.wake(file);
+        }
         Ok(())
     }
 
     fn wait(&mut self, new: Waiting, limits: &Limits) -> Result<LockOutcome, Full> {
+        let stacks = new.lock.owner.stacks_locks();
         let same = |old: &Waiting| {
-            *old.lock.owner == *new.lock.owner
+            !stacks
+                && *old.lock.owner == *new.lock.owner
                 && old.lock.range == new.lock.range
                 && old.lock.exclusive == new.lock.exclusive
         };
@@ -111,11 +116,12 @@ impl Table {
                 && same(old)
             {
                 // It asks again and keeps its place.
-                old.return_path = new.return_path;
+                old.wait = new.wait;
                 return Ok(LockOutcome::Waiting);
             }
         }
-        if self.would_deadlock(&new) {
+        // Where locks stack, an owner may wait for itself: it can give up, or unlock by another request.
+        if !stacks && self.would_deadlock(&new) {
             return Ok(LockOutcome::Deadlock);
         }
         let client = Arc::clone(&new.lock.owner.client);
@@ -179,7 +185,9 @@ impl Table {
         range: ByteRange,
         limits: &Limits,
     ) -> Result<(), Full> {
-        self.cancel_exact(file, owner, range, None);
+        if !owner.stacks_locks() {
+            self.cancel_exact(file, owner, range, None);
+        }
         let Some(state) = self.files.get(&file) else { return Ok(()) };
         if state.locks.clear_splits(owner, range) {
             self.room(&owner.client, limits)?;
@@ -207,6 +215,17 @@ impl Table {
         let holds = self.files.get(&file).is_some_and(|state| state.locks.of(owner, range).next().is_some());
         self.tidy(file);
         waited || !holds
+    }
+
+    /// Takes back the request of a waiter. `false`: it has the lock.
+    pub(super) fn stop_waiting(&mut self, file: FileKey, waiter: &Arc<Waiter>) -> bool {
+        let is_it =
+            |waiting: &Waiting| matches!(&waiting.wait, Wait::Here(other) if Arc::ptr_eq(other, waiter));
+        let ids = self.files.get(&file).map(|state| state.waiting.as_slice()).unwrap_or_default();
+        let id = ids.iter().copied().find(|id| self.waiting.get(id).is_some_and(is_it));
+        id.map(|id| self.take_waiting(id));
+        self.tidy(file);
+        !waiter.is_granted()
     }
 
     fn cancel_exact(
@@ -383,11 +402,16 @@ impl Table {
             if state.locks.conflicts(&lock.owner, lock.range, lock.exclusive).next().is_some() {
                 continue;
             }
-            let Some(Waiting { lock, return_path, .. }) = self.take_waiting(id) else { continue };
+            let Some(Waiting { lock, wait, .. }) = self.take_waiting(id) else { continue };
             let client = Arc::clone(&lock.owner.client);
             self.change_locks(file, &client, |locks| locks.set(lock.clone()));
-            self.grants.insert(id, Grant { id, file, lock, return_path, told_before: false });
-            self.untold.push_back(id);
+            match wait {
+                Wait::Here(waiter) => waiter.grant(),
+                Wait::Told(return_path) => {
+                    self.grants.insert(id, Grant { id, file, lock, return_path, told_before: false });
+                    self.untold.push_back(id);
+                }
+            }
             woken = true;
         }
         woken

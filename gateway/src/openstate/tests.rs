@@ -27,7 +27,7 @@ fn request(who: u8, range: ByteRange, exclusive: bool, wait: bool) -> LockReques
         exclusive,
         incarnation: 1,
         now_s: 5,
-        wait: wait.then(|| Box::from([who])),
+        wait: wait.then(|| Wait::Told(Box::from([who]))),
     }
 }
 

@@ -4,31 +4,21 @@
 
 use super::call::{Call, CallError, Refusal, encode_refusal};
 use super::record::RecordReader;
+use crate::net::accept::accept_all;
+use crate::net::conversation;
 use crate::net::inflow::Messages;
-use crate::net::limits::{Clients, Limits, Seat};
-use crate::net::outlet::Outlet;
+use crate::net::limits::{Limits, Seat};
 use crate::net::places::{Place, Places};
 use crate::xdr::{Decoder, Encoder, Message};
 use bytes::Bytes;
-use futures_util::poll;
-use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
-use socket2::{SockRef, TcpKeepalive};
-use std::future::{Future, ready};
+use futures_util::stream::{self, Stream};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Between two lines of log about connections that were refused.
-const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(10);
-/// Pause after an accept that failed for want of resources.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// How a call came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,15 +64,7 @@ impl Request {
 }
 
 /// How a call ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Send this message.
-    Reply(Message),
-    /// Send nothing.
-    Drop,
-    /// Send nothing and close the connection.
-    Close,
-}
+pub type Outcome = conversation::Outcome<Message>;
 
 impl Outcome {
     /// The reply that refuses call `xid`.
@@ -109,44 +91,11 @@ pub async fn serve<S: Service>(
     limits: Limits,
     cancel: CancellationToken,
 ) {
-    let clients = Clients::new(limits);
-    let mut told = None;
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, client) = match accepted {
-            Ok((stream, client)) => (stream, client.ip().to_canonical()),
-            Err(error) => {
-                tracing::warn!(%error, "can't accept a connection");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        let seat = match clients.sit(client) {
-            Ok(seat) => Arc::new(seat),
-            Err(full) => {
-                // Whoever tries again and again is not to fill the log.
-                if told.is_none_or(|told: Instant| told.elapsed() > REFUSAL_WARN_INTERVAL) {
-                    told = Some(Instant::now());
-                    tracing::warn!(%client, ?full, "refused a connection: there are too many already");
-                }
-                continue;
-            }
-        };
-        let (service, cancel) = (Arc::clone(&service), cancel.clone());
-        tasks.spawn(async move {
-            if let Err(error) = converse(stream, service, seat, cancel).await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
-    }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
+    let shared = cancel.clone();
+    accept_all(listener, limits, cancel, move |stream, seat| {
+        converse(stream, Arc::clone(&service), seat, shared.clone())
+    })
+    .await;
 }
 
 /// One connection, from its first to its last byte.
@@ -156,61 +105,13 @@ async fn converse<S: Service>(
     seat: Arc<Seat>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     let gone = CancellationToken::new();
     let (client, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
     let ends = Ends { client, local, transport: Transport::Tcp, gone: gone.clone() };
-    let (reader, writer) = stream.into_split();
-    let mut outlet = Outlet::new(writer, seat.stall(), cancel.clone(), gone.clone());
-    let mut intake = Box::pin(intake(reader, Arc::clone(&service), seat));
-    let mut running = FuturesUnordered::new();
-    let ended = loop {
-        let (outcome, place) = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break Ok(()),
-            () = gone.cancelled() => break Ok(()),
-            Some(ended) = running.next() => ended,
-            arrived = intake.next() => {
-                let (call, args, place) = match arrived {
-                    Some(Ok(arrival)) => arrival,
-                    Some(Err(error)) => break Err(error),
-                    None => break Ok(()),
-                };
-                let outcome = run(&*service, call, args, &ends);
-                let mut call = Box::pin(async move { (outcome.await, place) });
-                // Most calls wait for nothing.
-                match poll!(call.as_mut()) {
-                    Poll::Ready(ended) => ended,
-                    Poll::Pending => {
-                        running.push(call);
-                        continue;
-                    }
-                }
-            }
-            // Nothing else can be done at once: what is ready goes out together.
-            () = ready(()), if !outlet.is_empty() => {
-                outlet.flush();
-                continue;
-            }
-        };
-        match outcome {
-            Outcome::Reply(message) => outlet.push(message, place),
-            Outcome::Drop => {}
-            Outcome::Close => break Ok(()),
-        }
-    };
-    drop(intake);
-    // What has begun is finished: a REMOVE that was run must be known as run when the client repeats it.
-    gone.cancel();
-    while let Some((outcome, place)) = running.next().await {
-        if let Outcome::Reply(message) = outcome {
-            outlet.push(message, place);
-        }
-    }
-    outlet.finish().await;
-    ended
+    let (reader, writer) = conversation::split(stream)?;
+    let calls = intake(reader, Arc::clone(&service), Arc::clone(&seat));
+    let run = |(call, args)| run(&*service, call, args, &ends);
+    conversation::converse(writer, &seat, (cancel, gone), calls, stream::pending(), run).await
 }
 
 /// Who speaks with whom.
@@ -251,7 +152,7 @@ pub(crate) async fn run<S: Service>(
     }
 }
 
-type Arrival = (Result<Call, CallError>, Bytes, Place);
+type Arrival = ((Result<Call, CallError>, Bytes), Place);
 
 /// The calls of a connection, each as soon as there is a place for it.
 fn intake<S: Service>(
@@ -272,7 +173,7 @@ fn intake<S: Service>(
             let args = input.rest().clone();
             let reply_len = call.as_ref().map_or(0, |call| service.reply_len_max(call, &args));
             let place = places.place(turn, record_len + reply_len).await?;
-            Ok(Some(((call, args, place), records)))
+            Ok(Some((((call, args), place), records)))
         }
     })
 }

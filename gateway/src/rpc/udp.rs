@@ -109,7 +109,8 @@ async fn reply(socket: &UdpSocket, (client, xid): CallId, outcome: Outcome) {
             tracing::debug!(%client, len = message.len(), "a reply was too long for a datagram");
             refusal(xid, Refusal::SystemErr)
         }
-        Outcome::Drop | Outcome::Close => return,
+        // No call of RPC is answered twice.
+        Outcome::Drop | Outcome::Close | Outcome::Later(..) => return,
     };
     // A reply that can't be sent is lost, as UDP may lose any: the client asks again.
     if let Err(error) = socket.send_to(&message.into_bytes(), client).await {

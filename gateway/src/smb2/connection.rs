@@ -10,28 +10,23 @@ use super::reply::SendKeys;
 use super::session::Session;
 use super::window::Window;
 use super::wire::status::NtStatus;
+use crate::net::conversation;
 use crate::net::inflow::Messages;
 use crate::net::limits::Seat;
-use crate::net::outlet::Outlet;
 use crate::net::places::{Place, Places};
 use bytes::Bytes;
-use futures_util::poll;
-use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
+use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
-use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
-use std::future::ready;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Longest frame of a client that has not logged in: a login's token has at most 64 KiB.
 const FRAME_LEN_MAX_STRANGER: usize = 68 << 10;
 /// Longest frame: one transfer with room for every header.
@@ -40,6 +35,10 @@ const FRAME_LEN_MAX: usize = TRANSFER_MAX as usize + (16 << 10);
 const SESSIONS_MAX: usize = 64;
 /// Most logins of one connection that have begun.
 const PENDING_MAX: usize = 16;
+/// Most requests of one connection that wait for others.
+const WAITING_MAX: usize = 512;
+/// Frames that a client has not asked for and has not taken yet.
+const UNASKED_MAX: usize = 1024;
 
 /// A connection.
 pub(super) struct Connection {
@@ -52,16 +51,24 @@ pub(super) struct Connection {
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     pending: Mutex<HashMap<u64, Pending>>,
     frame_len_max: Arc<AtomicUsize>,
+    /// Requests that wait, by their message id, and how they are told to give up.
+    waiting: Mutex<HashMap<u64, CancellationToken>>,
+    unasked: mpsc::Sender<Frame>,
 }
 
 /// What a frame leads to.
-pub(super) enum Outcome {
-    /// Send this.
-    Reply(Frame),
-    /// Send nothing.
-    Nothing,
-    /// Close the connection.
-    Close,
+pub(super) type Outcome = conversation::Outcome<Frame>;
+
+/// A request that waits, while it does.
+pub(super) struct Waits {
+    connection: Arc<Connection>,
+    message_id: u64,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.connection.waiting.lock().remove(&self.message_id);
+    }
 }
 
 impl Connection {
@@ -81,12 +88,12 @@ impl Connection {
         if sessions.len() >= SESSIONS_MAX {
             // Whatever a request that ran at its end has opened since is closed with it.
             let ended = sessions.extract_if(|_, session| session.has_ended());
-            ended.for_each(|(_, session)| self.listener.end(&session));
+            ended.for_each(|(_, session)| self.end_session(&session));
         }
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
-        self.listener.sessions.lock().insert(session.id, Arc::downgrade(&session));
+        self.listener.state.add(&session);
         sessions.insert(session.id, session);
         self.frame_len_max.store(FRAME_LEN_MAX, Ordering::Relaxed);
         Ok(())
@@ -95,8 +102,12 @@ impl Connection {
     /// Ends a session: what it has open is closed.
     pub(super) fn log_off(&self, id: u64) {
         if let Some(session) = self.session(id) {
-            self.listener.end(&session);
+            self.end_session(&session);
         }
+    }
+
+    fn end_session(&self, session: &Session) {
+        self.listener.state.end(&self.listener.vserver, session);
     }
 
     pub(super) fn take_pending(&self, id: u64) -> Option<Pending> {
@@ -120,9 +131,38 @@ impl Connection {
         }
     }
 
+    /// Notes that a request waits; `give_up` ends that.
+    pub(super) fn waits(
+        self: &Arc<Self>,
+        message_id: u64,
+        give_up: CancellationToken,
+    ) -> Result<Waits, NtStatus> {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= WAITING_MAX {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        }
+        waiting.insert(message_id, give_up);
+        Ok(Waits { connection: Arc::clone(self), message_id })
+    }
+
+    /// CANCEL: a request that waits gives up (§3.3.5.16).
+    pub(super) fn give_up(&self, message_id: u64) {
+        if let Some(waiting) = self.waiting.lock().get(&message_id) {
+            waiting.cancel();
+        }
+    }
+
+    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
+    /// Sends what no request asks for. A client that does not take it in time is given up.
+    pub(super) fn send(&self, frame: Frame) {
+        if self.unasked.try_send(frame).is_err() {
+            self.gone.cancel();
+        }
+    }
+
     fn end(&self) {
         let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
-        sessions.iter().for_each(|session| self.listener.end(session));
+        sessions.iter().for_each(|session| self.end_session(session));
     }
 }
 
@@ -133,10 +173,8 @@ pub(super) async fn converse(
     seat: Arc<Seat>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     let gone = CancellationToken::new();
+    let (unasked, mut unasked_frames) = mpsc::channel(UNASKED_MAX);
     let connection = Arc::new(Connection {
         listener,
         client: stream.peer_addr()?.ip().to_canonical(),
@@ -146,51 +184,15 @@ pub(super) async fn converse(
         sessions: Mutex::default(),
         pending: Mutex::default(),
         frame_len_max: Arc::new(AtomicUsize::new(FRAME_LEN_MAX_STRANGER)),
+        waiting: Mutex::default(),
+        unasked,
     });
-    let (reader, writer) = stream.into_split();
-    let mut outlet: Outlet<Frame, Place> = Outlet::new(writer, seat.stall(), cancel.clone(), gone.clone());
-    let mut intake = Box::pin(intake(reader, &connection, seat));
-    let mut running = FuturesUnordered::new();
-    let ended = loop {
-        let (outcome, place) = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break Ok(()),
-            () = gone.cancelled() => break Ok(()),
-            Some(ended) = running.next() => ended,
-            arrived = intake.next() => {
-                let (frame, place) = match arrived {
-                    Some(Ok(arrival)) => arrival,
-                    Some(Err(error)) => break Err(error),
-                    None => break Ok(()),
-                };
-                let run = dispatch::run(Arc::clone(&connection), frame);
-                let mut run = Box::pin(async move { (run.await, place) });
-                // Most requests wait for nothing.
-                match poll!(run.as_mut()) {
-                    Poll::Ready(ended) => ended,
-                    Poll::Pending => {
-                        running.push(run);
-                        continue;
-                    }
-                }
-            }
-            // Nothing else can be done at once: what is ready goes out together.
-            () = ready(()), if !outlet.is_empty() => {
-                outlet.flush();
-                continue;
-            }
-        };
-        match outcome {
-            Outcome::Reply(frame) => outlet.push(frame, place),
-            Outcome::Nothing => {}
-            Outcome::Close => break Ok(()),
-        }
-    };
-    drop(intake);
-    gone.cancel();
-    while running.next().await.is_some() {}
+    let (reader, writer) = conversation::split(stream)?;
+    let frames = intake(reader, &connection, Arc::clone(&seat));
+    let run = |frame| dispatch::run(Arc::clone(&connection), frame);
+    let unasked = stream::poll_fn(move |cx| unasked_frames.poll_recv(cx));
+    let ended = conversation::converse(writer, &seat, (cancel, gone), frames, unasked, run).await;
     connection.end();
-    outlet.finish().await;
     ended
 }
 

@@ -1,14 +1,15 @@
 //! From a frame to the handlers of its requests and back: decryption, message ids, signatures, sessions, trees, the gate, in
 //! this order (MS-SMB2 §3.3.5.2). Knows no volume.
 
-use super::connection::{Connection, Outcome};
+use super::connection::{Connection, Outcome, Waits};
 use super::negotiate::Agreed;
 use super::reply::{Answered, Body, Failure, Protection, Reply, Response, frame};
 use super::session::Session;
 use super::tree::{self, Root, Tree};
 use super::wire::FileId;
+use super::wire::Malformed;
 use super::wire::frame::{FrameKind, Messages, Smb1Negotiate, TRANSFORM_LEN, TransformHeader};
-use super::wire::header::{Command, FLAG_RESPONSE, HEADER_LEN, Header};
+use super::wire::header::{Command, FLAG_RESPONSE, HEADER_LEN, Header, Id};
 use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
@@ -16,7 +17,9 @@ use super::wire::status::NtStatus;
 use super::{close, create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Requests in one frame.
 const COMPOUND_MAX: usize = 64;
@@ -41,6 +44,34 @@ pub(super) struct Asked {
     pub(super) message: Bytes,
     /// What the request before it in the compound opened or used.
     pub(super) previous: Option<Result<FileId, NtStatus>>,
+    /// Cancelled when the client takes the request back, or is gone.
+    pub(super) give_up: CancellationToken,
+}
+
+/// What became of a request.
+pub(super) struct Done {
+    pub(super) reply: Reply,
+    /// What it opened or used, for those that are related to it.
+    pub(super) file: Option<Result<FileId, NtStatus>>,
+}
+
+impl From<Reply> for Done {
+    fn from(reply: Reply) -> Self {
+        Done { reply, file: None }
+    }
+}
+
+/// What a handler gives.
+pub(super) enum Answer {
+    Now(Done),
+    /// It waits for others, outside of the gate, until [`Asked::give_up`] is cancelled; the client is told so at once.
+    Later(BoxFuture<'static, Done>),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Answer::Now(reply.into())
+    }
 }
 
 impl Asked {
@@ -71,7 +102,7 @@ pub(super) async fn run(connection: Arc<Connection>, received: Bytes) -> Outcome
 }
 
 /// An SMB1 frame may ask for SMB 2, once.
-fn greet(connection: &Connection, received: &[u8]) -> Outcome {
+fn greet(connection: &Arc<Connection>, received: &[u8]) -> Outcome {
     let Ok(offer) = Smb1Negotiate::decode(received) else { return Outcome::Close };
     let dialect = match offer {
         Smb1Negotiate { offers_2_any: true, .. } => DIALECT_2_ANY,
@@ -82,12 +113,19 @@ fn greet(connection: &Connection, received: &[u8]) -> Outcome {
         return Outcome::Close;
     }
     let credits = connection.window.lock().grant(1);
-    let header = negotiate::smb1_header();
     let body = negotiate::answer_smb1(&connection.listener, dialect);
     if dialect == Dialect::Smb202 as u16 {
         let _ = connection.agreed.set(Agreed::smb_202());
     }
-    Outcome::Reply(frame(vec![respond(connection, &header, 0, 0, credits, Protection::None, Ok(body))]))
+    let question = Question {
+        connection: Arc::clone(connection),
+        header: negotiate::smb1_header(),
+        session_id: 0,
+        tree_id: 0,
+        credits,
+        protection: Protection::None,
+    };
+    Outcome::Reply(frame(vec![question.respond(Ok(body))]))
 }
 
 /// Decrypts a frame. `None`: nobody here sealed it, or not so.
@@ -111,32 +149,45 @@ struct Chain {
 async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<Session>>) -> Outcome {
     let mut responses = Vec::new();
     let mut chain = Chain::default();
-    for (at, message) in Messages::new(plain).enumerate() {
+    let mut messages = Messages::new(plain).enumerate().peekable();
+    while let Some((at, message)) = messages.next() {
         let Ok((header, message)) = message else { return Outcome::Close };
-        let cancels = header.command() == Some(Command::Cancel);
         if header.flags & FLAG_RESPONSE != 0 || at >= COMPOUND_MAX {
             return Outcome::Close;
         }
-        if !cancels
-            && connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err()
-        {
-            return Outcome::Close;
-        }
-        if cancels {
-            // Nothing here waits for long yet.
+        if header.command() == Some(Command::Cancel) {
+            cancel(&connection, &header, &message, sealed.as_ref());
             continue;
+        }
+        if connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err() {
+            return Outcome::Close;
         }
         let related = header.is_related() && at > 0;
         if !related {
             chain =
                 Chain { session_id: header.session_id, tree_id: header.tree_id().unwrap_or(0), file: None };
         }
-        match one(&connection, &header, message, sealed.as_ref(), related, &mut chain).await {
-            Some(response) => responses.push(response),
-            None => return Outcome::Close,
+        let last = messages.peek().is_none();
+        match one(&connection, header, message, sealed.as_ref(), related, &mut chain).await {
+            Step::Done(response) => responses.push(response),
+            Step::Waits(waits) if last => return waits.later(responses),
+            Step::Waits(waits) => responses.push(waits.amid(&mut chain).await),
+            Step::Close => return Outcome::Close,
         }
     }
-    if responses.is_empty() { Outcome::Nothing } else { Outcome::Reply(frame(responses)) }
+    if responses.is_empty() { Outcome::Drop } else { Outcome::Reply(frame(responses)) }
+}
+
+/// CANCEL (§3.3.5.16): has no response of its own.
+fn cancel(connection: &Connection, header: &Header, message: &[u8], sealed: Option<&Arc<Session>>) {
+    let signed = admit(connection, header, message, sealed, header.session_id);
+    if signed.is_ok() {
+        // A request is called the same before and after the client is told that it waits.
+        connection.give_up(match header.id {
+            Id::Async { async_id } => async_id,
+            Id::Sync { .. } => header.message_id,
+        });
+    }
 }
 
 fn charge_of(connection: &Connection, header: &Header) -> u16 {
@@ -144,57 +195,120 @@ fn charge_of(connection: &Connection, header: &Header) -> u16 {
     if single { 1 } else { header.credit_charge }
 }
 
-fn respond(
-    connection: &Connection,
-    request: &Header,
+/// What a response needs of its request.
+struct Question {
+    connection: Arc<Connection>,
+    header: Header,
     session_id: u64,
     tree_id: u32,
     credits: u16,
     protection: Protection,
-    reply: Reply,
-) -> Response {
-    let in_context = connection.agreed.get().is_some_and(|agreed| agreed.dialect == Dialect::Smb311);
-    Response::new(Answered { request, session_id, tree_id, credits, in_context, protection }, reply)
 }
 
-/// Runs one request. `None`: the connection has to end.
+impl Question {
+    fn answered(&self) -> Answered<'_> {
+        let agreed = self.connection.agreed.get();
+        Answered {
+            request: &self.header,
+            session_id: self.session_id,
+            tree_id: self.tree_id,
+            credits: self.credits,
+            in_context: agreed.is_some_and(|agreed| agreed.dialect == Dialect::Smb311),
+            async_id: None,
+            protection: self.protection.clone(),
+        }
+    }
+
+    fn respond(&self, reply: Reply) -> Response {
+        Response::new(self.answered(), reply)
+    }
+
+    fn async_id(&self) -> Option<u64> {
+        Some(self.header.message_id)
+    }
+}
+
+/// What became of one request of a frame.
+enum Step {
+    Done(Response),
+    Waits(Waiting),
+    Close,
+}
+
+/// A request that waits.
+struct Waiting {
+    question: Question,
+    /// Amid others it can't wait: those behind it would wait too.
+    alone: bool,
+    noted: Waits,
+    rest: BoxFuture<'static, Done>,
+}
+
+impl Waiting {
+    /// As the last of its frame: those before it are answered, and that it waits is said.
+    fn later(self, mut responses: Vec<Response>) -> Outcome {
+        let Waiting { question, noted, rest, .. } = self;
+        responses.push(Response::interim(Answered { async_id: question.async_id(), ..question.answered() }));
+        let rest = Box::pin(async move {
+            let done = rest.await;
+            drop(noted);
+            // Its credits came with the first answer.
+            let answered = Answered { async_id: question.async_id(), credits: 0, ..question.answered() };
+            Outcome::Reply(frame(vec![Response::new(answered, done.reply)]))
+        });
+        Outcome::Later(frame(responses), rest)
+    }
+
+    /// With others behind it, which want its outcome.
+    async fn amid(self, chain: &mut Chain) -> Response {
+        if self.alone {
+            return self.question.respond(Err(NtStatus::INTERNAL_ERROR.into()));
+        }
+        let done = self.rest.await;
+        chain.file = done.file;
+        self.question.respond(done.reply)
+    }
+}
+
+/// Runs one request.
 async fn one(
     connection: &Arc<Connection>,
-    header: &Header,
+    header: Header,
     message: Bytes,
     sealed: Option<&Arc<Session>>,
     related: bool,
     chain: &mut Chain,
-) -> Option<Response> {
-    let credits = connection.window.lock().grant(header.credits);
-    let answer = |chain: &Chain, protection, reply| {
-        Some(respond(connection, header, chain.session_id, chain.tree_id, credits, protection, reply))
+) -> Step {
+    let mut question = Question {
+        connection: Arc::clone(connection),
+        credits: connection.window.lock().grant(header.credits),
+        header,
+        session_id: chain.session_id,
+        tree_id: chain.tree_id,
+        protection: Protection::None,
     };
-    let Some(command) = header.command() else {
-        return answer(chain, Protection::None, Err(NtStatus::INVALID_PARAMETER.into()));
+    let Some(command) = question.header.command() else {
+        return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
     };
     if command == Command::Negotiate {
-        return first(connection, header, &message, credits);
+        return first(question, &message);
     }
-    let agreed = connection.agreed.get()?;
+    let Some(agreed) = connection.agreed.get() else { return Step::Close };
     if command == Command::SessionSetup {
-        let done = login::set_up(connection, agreed, header, &message);
-        let goes_on = matches!(&done.reply, Ok(body) if body.goes_on());
-        let response = respond(connection, header, done.session_id, 0, credits, done.protection, done.reply);
-        if goes_on && agreed.dialect == Dialect::Smb311 {
-            connection.said(done.session_id, &response.preview());
-        }
-        return Some(response);
+        return Step::Done(log_in(question, agreed, &message));
     }
-    let (session, protection) = match admit(connection, header, &message, sealed, chain.session_id) {
-        Ok(admitted) => admitted,
-        Err(Refused::Status(status)) => return answer(chain, Protection::None, Err(status.into())),
-        Err(Refused::Ended(protection)) => {
-            return answer(chain, protection, Err(NtStatus::USER_SESSION_DELETED.into()));
+    let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
+        Ok((session, protection)) => {
+            question.protection = protection;
+            session
         }
-        Err(Refused::Close) => return None,
+        Err(Refused::Status(status)) => return Step::Done(question.respond(Err(status.into()))),
+        Err(Refused::Ended(protection)) => {
+            question.protection = protection;
+            return Step::Done(question.respond(Err(NtStatus::USER_SESSION_DELETED.into())));
+        }
+        Err(Refused::Close) => return Step::Close,
     };
-    let tree_id = &mut chain.tree_id;
     let reply = match command {
         Command::Echo => Ok(Body::of(|out| EchoResponse.encode(out))),
         Command::Logoff => {
@@ -202,44 +316,97 @@ async fn one(
             Ok(Body::of(|out| LogoffResponse.encode(out)))
         }
         Command::TreeConnect => tree::connect(connection, &session, &message).map(|(tree, body)| {
-            *tree_id = tree.id;
+            chain.tree_id = tree.id;
+            question.tree_id = tree.id;
             body
         }),
-        _ => match session.tree(*tree_id) {
+        _ => match session.tree(chain.tree_id) {
             None => Err(NtStatus::NETWORK_NAME_DELETED.into()),
             Some(tree) if tree.sealing_required && sealed.is_none() => Err(NtStatus::ACCESS_DENIED.into()),
             Some(tree) => {
                 let previous = chain.file.filter(|_| related);
-                let connection = Arc::clone(connection);
-                let asked = Asked { connection, session, tree, message, previous };
-                in_tree(asked, command, chain).await?
+                return run_in_tree(question, command, session, tree, message, previous, chain).await;
             }
         },
     };
-    answer(chain, protection, reply)
+    Step::Done(question.respond(reply))
+}
+
+/// A request in a tree, and what it leaves for those that are related to it.
+async fn run_in_tree(
+    question: Question,
+    command: Command,
+    session: Arc<Session>,
+    tree: Arc<Tree>,
+    message: Bytes,
+    previous: Option<Result<FileId, NtStatus>>,
+    chain: &mut Chain,
+) -> Step {
+    let connection = Arc::clone(&question.connection);
+    let waits = matches!(command, Command::Create | Command::Lock | Command::ChangeNotify | Command::SetInfo);
+    let gone = &connection.gone;
+    let give_up = if waits { gone.child_token() } else { gone.clone() };
+    let named = named(command, &message).map(Ok);
+    let asked = Asked {
+        connection: Arc::clone(&connection),
+        session,
+        tree,
+        message,
+        previous,
+        give_up: give_up.clone(),
+    };
+    match in_tree(asked, command).await {
+        None => Step::Close,
+        Some(Answer::Now(done)) => {
+            chain.file = done.file.or(previous).or(named);
+            Step::Done(question.respond(done.reply))
+        }
+        Some(Answer::Later(rest)) => {
+            chain.file = previous.or(named);
+            let alone = command == Command::ChangeNotify;
+            match connection.waits(question.header.message_id, give_up) {
+                Ok(noted) => Step::Waits(Waiting { question, alone, noted, rest }),
+                Err(status) => Step::Done(question.respond(Err(status.into()))),
+            }
+        }
+    }
+}
+
+/// SESSION_SETUP: one step of a login.
+fn log_in(mut question: Question, agreed: &Agreed, message: &Bytes) -> Response {
+    let connection = Arc::clone(&question.connection);
+    let done = login::set_up(&connection, agreed, &question.header, message);
+    let goes_on = matches!(&done.reply, Ok(body) if body.goes_on());
+    question.session_id = done.session_id;
+    question.tree_id = 0;
+    question.protection = done.protection;
+    let response = question.respond(done.reply);
+    if goes_on && agreed.dialect == Dialect::Smb311 {
+        connection.said(done.session_id, &response.preview());
+    }
+    response
 }
 
 /// NEGOTIATE: once on a connection (§3.3.5.4).
-fn first(connection: &Connection, header: &Header, message: &Bytes, credits: u16) -> Option<Response> {
+fn first(mut question: Question, message: &Bytes) -> Step {
+    let connection = Arc::clone(&question.connection);
     if connection.agreed.get().is_some() {
-        return None;
+        return Step::Close;
     }
+    (question.session_id, question.tree_id) = (0, 0);
     let negotiated = NegotiateRequest::decode(message)
         .map_err(Failure::from)
         .and_then(|request| negotiate::negotiate(&connection.listener, request));
     let (mut agreed, body) = match negotiated {
         Ok(negotiated) => negotiated,
-        Err(failure) => {
-            return Some(respond(connection, header, 0, 0, credits, Protection::None, Err(failure)));
-        }
+        Err(failure) => return Step::Done(question.respond(Err(failure))),
     };
-    let response = respond(connection, header, 0, 0, credits, Protection::None, Ok(body));
+    let response = question.respond(Ok(body));
     if agreed.dialect == Dialect::Smb311 {
         agreed.preauth.extend(&[message]);
         agreed.preauth.extend(&[&response.preview()]);
     }
-    connection.agreed.set(agreed).ok()?;
-    Some(response)
+    if connection.agreed.set(agreed).is_err() { Step::Close } else { Step::Done(response) }
 }
 
 enum Refused {
@@ -290,80 +457,87 @@ fn admit(
     Ok((session, Protection::None))
 }
 
+/// READ and WRITE are decoded before anything else: limits count their bytes.
+enum Transfer {
+    Read(ReadRequest),
+    Write(WriteRequest),
+    None,
+}
+
+impl Transfer {
+    fn of(command: Command, message: &Bytes) -> Result<Transfer, Malformed> {
+        Ok(match command {
+            Command::Read => Transfer::Read(ReadRequest::decode(message)?),
+            Command::Write => Transfer::Write(WriteRequest::decode(message)?),
+            _ => Transfer::None,
+        })
+    }
+
+    fn cost(&self) -> Cost {
+        match self {
+            Transfer::Read(read) => Cost { read: read.length.min(negotiate::TRANSFER_MAX), written: 0 },
+            Transfer::Write(write) => {
+                Cost { read: 0, written: u32::try_from(write.data.len()).unwrap_or(u32::MAX) }
+            }
+            Transfer::None => Cost::default(),
+        }
+    }
+}
+
 /// A request in a tree: limits, gate, handler. `None`: the vserver or the client is gone.
-async fn in_tree(asked: Asked, command: Command, chain: &mut Chain) -> Option<Reply> {
+async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
     let vserver = Arc::clone(&asked.connection.listener.vserver);
-    let cost = match command {
-        Command::Read => {
-            let read = ReadRequest::decode(&asked.message).map_or(0, |read| read.length);
-            Cost { read: read.min(negotiate::TRANSFER_MAX), written: 0 }
-        }
-        Command::Write => {
-            let written = WriteRequest::decode(&asked.message).map_or(0, |write| write.data.len());
-            Cost { read: 0, written: u32::try_from(written).unwrap_or(u32::MAX) }
-        }
-        _ => Cost::default(),
+    let transfer = match Transfer::of(command, &asked.message) {
+        Ok(transfer) => transfer,
+        Err(malformed) => return Some(Answer::from(Err(malformed.into()))),
     };
     let gone = asked.connection.gone.clone();
     // Before the gate: a request that waits for a limit must not hold up a freeze.
-    gone.run_until_cancelled(vserver.qos.admit(asked.connection.client, cost)).await?;
-    let mut pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
+    gone.run_until_cancelled(vserver.qos.admit(asked.connection.client, transfer.cost())).await?;
+    let pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
     if let Some(Err(status)) = asked.previous {
         // The request that this one builds on has failed (§3.3.5.2.7.2).
-        return Some(Err(status.into()));
+        return Some(Answer::from(Err(status.into())));
     }
-    let mut file = asked.previous;
-    let in_pipes = matches!(asked.tree.root, Root::Pipes);
-    let reply = match command {
-        // What needs no open, and pipes.
-        Command::Ioctl if in_pipes && ioctl::is_about_connection(&asked.message) => ioctl::ioctl(&asked)?,
-        Command::TreeDisconnect if in_pipes => disconnect(&asked, &pass),
-        _ if in_pipes => {
-            let (opened, reply) = pipe::run(&asked, command);
-            if command == Command::Create {
-                file = Some(opened.ok_or_else(|| {
-                    reply.as_ref().err().map_or(NtStatus::FILE_CLOSED, |failure| failure.status)
-                }));
-            }
-            reply
-        }
-        Command::TreeDisconnect => disconnect(&asked, &pass),
-        Command::Create => {
-            let made = create::create(&asked, &pass).await;
-            file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
-            made.map(|(_, body)| body)
-        }
-        Command::Close => close::close(&asked, &pass),
-        Command::Flush => io::flush(&asked).await,
-        Command::Read => io::read(&asked).await,
-        Command::Write => io::write(&asked).await,
-        Command::Lock => loop {
-            let reply = locking::lock(&asked);
-            if !locking::waits(&asked, &reply) {
-                break reply;
-            }
-            drop(pass);
-            gone.run_until_cancelled(tokio::time::sleep(locking::RETRY)).await?;
-            pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
-        },
-        Command::Ioctl => ioctl::ioctl(&asked)?,
-        Command::QueryDirectory => directory::query(&asked),
-        Command::QueryInfo => query::query(&asked),
-        Command::SetInfo => set::set(&asked).await,
-        Command::ChangeNotify | Command::OplockBreak => Err(NtStatus::NOT_SUPPORTED.into()),
-        Command::Negotiate
-        | Command::SessionSetup
-        | Command::Logoff
-        | Command::TreeConnect
-        | Command::Cancel
-        | Command::Echo => Err(NtStatus::INVALID_PARAMETER.into()),
+    if matches!(asked.tree.root, Root::Pipes) {
+        return in_pipes(&asked, command, &pass);
+    }
+    let reply = match (command, transfer) {
+        (_, Transfer::Read(request)) => io::read(&asked, request).await,
+        (_, Transfer::Write(request)) => io::write(&asked, request).await,
+        (Command::TreeDisconnect, _) => disconnect(&asked, &pass),
+        (Command::Create, _) => return Some(Answer::Now(opened(create::create(&asked, &pass).await))),
+        (Command::Close, _) => close::close(&asked, &pass),
+        (Command::Flush, _) => io::flush(&asked).await,
+        (Command::Lock, _) => return Some(locking::lock(asked)),
+        (Command::Ioctl, _) => ioctl::ioctl(&asked)?,
+        (Command::QueryDirectory, _) => directory::query(&asked),
+        (Command::QueryInfo, _) => query::query(&asked),
+        (Command::SetInfo, _) => set::set(&asked).await,
+        (Command::ChangeNotify | Command::OplockBreak, _) => Err(NtStatus::NOT_SUPPORTED.into()),
+        _ => Err(NtStatus::INVALID_PARAMETER.into()),
     };
-    drop(pass);
-    if file.is_none() {
-        file = named(command, &asked.message).map(Ok);
-    }
-    chain.file = file;
-    Some(reply)
+    Some(Answer::from(reply))
+}
+
+/// What a CREATE leaves for those that are related to it.
+fn opened(made: Result<(FileId, Body), Failure>) -> Done {
+    let file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
+    Done { reply: made.map(|(_, body)| body), file }
+}
+
+/// A request in `IPC$`.
+fn in_pipes(asked: &Asked, command: Command, pass: &GatePass) -> Option<Answer> {
+    Some(match command {
+        Command::Ioctl if ioctl::is_about_connection(&asked.message) => Answer::from(ioctl::ioctl(asked)?),
+        Command::TreeDisconnect => Answer::from(disconnect(asked, pass)),
+        _ => {
+            let (id, reply) = pipe::run(asked, command);
+            let failed = reply.as_ref().err().map_or(NtStatus::FILE_CLOSED, |failure| failure.status);
+            let file = (command == Command::Create).then(|| id.ok_or(failed));
+            Answer::Now(Done { reply, file })
+        }
+    })
 }
 
 /// The open that a request names itself, for those that are related to it.

@@ -59,8 +59,7 @@ fn check_range(asked: &Asked, offset: u64, len: usize) -> Result<(), NtStatus> {
 }
 
 /// Reads.
-pub(super) async fn read(asked: &Asked) -> Reply {
-    let request = ReadRequest::decode(&asked.message)?;
+pub(super) async fn read(asked: &Asked, request: ReadRequest) -> Reply {
     let open = asked.session.open(asked.id(request.file_id)?, &asked.tree)?;
     let vserver = &asked.connection.listener.vserver;
     open.may(access::READ_DATA | access::EXECUTE)?;
@@ -85,8 +84,7 @@ pub(super) async fn read(asked: &Asked) -> Reply {
 }
 
 /// Writes.
-pub(super) async fn write(asked: &Asked) -> Reply {
-    let request = WriteRequest::decode(&asked.message)?;
+pub(super) async fn write(asked: &Asked, request: WriteRequest) -> Reply {
     let open = asked.session.open(asked.id(request.file_id)?, &asked.tree)?;
     let vserver = &asked.connection.listener.vserver;
     open.may(access::WRITE_DATA | access::APPEND_DATA)?;

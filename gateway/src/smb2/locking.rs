@@ -1,32 +1,67 @@
 //! LOCK (MS-SMB2 §3.3.5.14): byte ranges, in the table that all protocols share.
 
-use super::dispatch::Asked;
+use super::dispatch::{Answer, Asked, Done};
 use super::open::Open;
-use super::reply::{Body, Reply};
+use super::reply::{Body, Failure, Reply};
 use super::wire::create::access;
 use super::wire::lock::{
     LOCK_EXCLUSIVE, LOCK_FAIL_IMMEDIATELY, LOCK_SHARED, LOCK_UNLOCK, LockElement, LockRequest,
 };
 use super::wire::plain::LockResponse;
 use super::wire::status::NtStatus;
-use crate::openstate::{ByteRange, LockOutcome, LockRequest as Wanted};
+use crate::openstate::{ByteRange, LockOutcome, LockRequest as Wanted, Wait, Waiter};
 use crate::vserver::Vserver;
 use fsstore::FileKind;
-use std::time::Duration;
+use std::sync::Arc;
 
-/// Between two attempts to get a lock that is waited for.
-pub(super) const RETRY: Duration = Duration::from_millis(20);
-
-/// Whether a lock that can't be had now is to be waited for. Who waits must not be inside of the gate.
-pub(super) fn waits(asked: &Asked, reply: &Reply) -> bool {
-    let refused = reply.as_ref().err().is_some_and(|failure| failure.status == NtStatus::LOCK_NOT_GRANTED);
-    let request = LockRequest::decode(&asked.message);
-    let patient = |request: LockRequest| matches!(request.locks.as_slice(), [element] if element.flags & LOCK_FAIL_IMMEDIATELY == 0);
-    refused && request.is_ok_and(patient)
+/// Locks or unlocks. One lock alone may be waited for.
+pub(super) fn lock(asked: Asked) -> Answer {
+    match begin(&asked) {
+        Ok(None) => Answer::from(done()),
+        Ok(Some((open, waits))) => Answer::Later(Box::pin(async move {
+            tokio::select! {
+                () = waits.waiter.granted() => {
+                    waits.keep();
+                    Done::from(done())
+                }
+                () = open.closed.cancelled() => Done::from(Err(NtStatus::RANGE_NOT_LOCKED.into())),
+                () = asked.give_up.cancelled() => Done::from(Err(NtStatus::CANCELLED.into())),
+            }
+        })),
+        Err(failure) => Answer::from(Err(failure)),
+    }
 }
 
-/// Locks or unlocks.
-pub(super) fn lock(asked: &Asked) -> Reply {
+fn done() -> Reply {
+    Ok(Body::of(|out| LockResponse.encode(out)))
+}
+
+/// A lock that is waited for. Given up where it goes away before it is kept.
+struct WaitingLock {
+    vserver: Arc<Vserver>,
+    open: Arc<Open>,
+    range: ByteRange,
+    waiter: Arc<Waiter>,
+    kept: bool,
+}
+
+impl WaitingLock {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for WaitingLock {
+    fn drop(&mut self) {
+        let locks = &self.vserver.locks;
+        if !self.kept && !locks.stop_waiting(self.open.key, &self.waiter) {
+            // It fails where a lock would become two, which those of SMB never do.
+            let _ = locks.unlock(self.open.key, &self.open.owner, self.range);
+        }
+    }
+}
+
+fn begin(asked: &Asked) -> Result<Option<(Arc<Open>, WaitingLock)>, Failure> {
     let request = LockRequest::decode(&asked.message)?;
     let open = asked.session.open(asked.id(request.file_id)?, &asked.tree)?;
     if open.kind == FileKind::Dir {
@@ -34,15 +69,30 @@ pub(super) fn lock(asked: &Asked) -> Reply {
     }
     open.may(access::READ_DATA | access::WRITE_DATA | access::APPEND_DATA | access::EXECUTE)?;
     let vserver = &asked.connection.listener.vserver;
-    let done = || Ok(Body::of(|out| LockResponse.encode(out)));
     if request.locks.first().is_some_and(|first| first.flags == LOCK_UNLOCK) {
         for element in &request.locks {
             unlock(vserver, &open, element)?;
         }
-        return done();
+        return Ok(None);
+    }
+    if let [element] = request.locks.as_slice()
+        && element.flags & LOCK_FAIL_IMMEDIATELY == 0
+    {
+        let waiter = Arc::default();
+        let taken = take(vserver, &open, element, Some(Wait::Here(Arc::clone(&waiter))))?;
+        return Ok(taken.map(|range| {
+            let vserver = Arc::clone(vserver);
+            (Arc::clone(&open), WaitingLock { vserver, open, range, waiter, kept: false })
+        }));
     }
     for (at, element) in request.locks.iter().enumerate() {
-        if let Err(status) = take(vserver, &open, element) {
+        let taken = if element.flags & LOCK_FAIL_IMMEDIATELY == 0 {
+            // Several can't be waited for (§3.3.5.14.2).
+            Err(NtStatus::INVALID_PARAMETER)
+        } else {
+            take(vserver, &open, element, None)
+        };
+        if let Err(status) = taken {
             // All or none.
             for taken in request.locks.iter().take(at) {
                 unlock(vserver, &open, taken)?;
@@ -50,7 +100,7 @@ pub(super) fn lock(asked: &Asked) -> Reply {
             return Err(status.into());
         }
     }
-    done()
+    Ok(None)
 }
 
 fn range(element: &LockElement) -> Result<Option<ByteRange>, NtStatus> {
@@ -64,13 +114,19 @@ fn range(element: &LockElement) -> Result<Option<ByteRange>, NtStatus> {
     }
 }
 
-fn take(vserver: &Vserver, open: &Open, element: &LockElement) -> Result<(), NtStatus> {
+/// Gives the range if it has to be waited for.
+fn take(
+    vserver: &Vserver,
+    open: &Open,
+    element: &LockElement,
+    wait: Option<Wait>,
+) -> Result<Option<ByteRange>, NtStatus> {
     let exclusive = match element.flags & !LOCK_FAIL_IMMEDIATELY {
         LOCK_SHARED => false,
         LOCK_EXCLUSIVE => true,
         _ => return Err(NtStatus::INVALID_PARAMETER),
     };
-    let Some(range) = range(element)? else { return Ok(()) };
+    let Some(range) = range(element)? else { return Ok(None) };
     let wanted = Wanted {
         file: open.key,
         owner: open.owner.clone(),
@@ -78,13 +134,12 @@ fn take(vserver: &Vserver, open: &Open, element: &LockElement) -> Result<(), NtS
         exclusive,
         incarnation: 0,
         now_s: u64::try_from(super::now().secs).unwrap_or(0),
-        wait: None,
+        wait,
     };
     match vserver.locks.lock(wanted) {
-        Ok(LockOutcome::Granted) => Ok(()),
-        Ok(LockOutcome::Denied(_) | LockOutcome::Waiting | LockOutcome::Deadlock) => {
-            Err(NtStatus::LOCK_NOT_GRANTED)
-        }
+        Ok(LockOutcome::Granted) => Ok(None),
+        Ok(LockOutcome::Waiting) => Ok(Some(range)),
+        Ok(LockOutcome::Denied(_) | LockOutcome::Deadlock) => Err(NtStatus::LOCK_NOT_GRANTED),
         Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),
     }
 }

@@ -41,7 +41,12 @@ fn target_names(vserver: &str) -> TargetNames {
 }
 
 /// Runs one step of a login. `message` is the request, for the hash of what was said.
-pub(super) fn set_up(connection: &Connection, agreed: &Agreed, header: &Header, message: &Bytes) -> SetUp {
+pub(super) fn set_up(
+    connection: &Arc<Connection>,
+    agreed: &Agreed,
+    header: &Header,
+    message: &Bytes,
+) -> SetUp {
     let failed = |session_id, failure: Failure| SetUp {
         session_id,
         reply: Err(failure),
@@ -140,7 +145,7 @@ fn step(connection: &Connection, pending: &mut Pending, token: &[u8]) -> Result<
 }
 
 fn admit(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     id: u64,
     request: &SessionSetupRequest,
     identity: Identity,
@@ -166,12 +171,14 @@ fn admit(
     }
     let protection =
         keys.as_ref().map_or(Protection::None, |keys| Protection::Signed(Arc::clone(&keys.send)));
-    let session = Session::new(id, identity, keys, signing_required, sealing_required);
+    let session =
+        Session::new(id, Arc::downgrade(connection), identity, keys, signing_required, sealing_required);
     if let Err(status) = connection.put_session(Arc::clone(&session)) {
         return SetUp { session_id: id, reply: Err(status.into()), protection: Protection::None };
     }
     if request.previous_session_id != 0 {
-        connection.listener.end_previous(&session, request.previous_session_id);
+        let vserver = &connection.listener.vserver;
+        connection.listener.state.end_previous(vserver, &session, request.previous_session_id);
     }
     let response = SessionSetupResponse { session_flags, security_buffer: token.into() };
     SetUp { session_id: id, reply: Ok(Body::of(|out| response.encode(out))), protection }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// The name by which a file was opened, or that its handle gave it since.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub(super) struct Open {
     pub(super) position: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
+    /// Cancelled when it is closed: whoever waits for it gives up.
+    pub(super) closed: CancellationToken,
 }
 
 /// By whom the open state knows an open.
@@ -113,6 +116,7 @@ impl Open {
     /// Gives up what it holds; the last one of a file that is to go takes it along. For who is inside of the gate: a frozen
     /// volume must not change.
     pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
+        self.closed.cancel();
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }
@@ -132,6 +136,7 @@ impl Open {
 
     /// Gives up what it holds, and nothing else: the volume is frozen, or gone.
     pub(super) fn abandon(&self, vserver: &Vserver) {
+        self.closed.cancel();
         vserver.locks.close(self.key, &self.owner);
         vserver.locks.close(self.base, &self.owner);
     }

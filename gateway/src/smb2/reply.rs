@@ -113,6 +113,8 @@ pub(super) struct Answered<'a> {
     pub(super) credits: u16,
     /// Failures are told as dialect 3.1.1 tells them.
     pub(super) in_context: bool,
+    /// The request waits, or waited, and this is what it is called by then.
+    pub(super) async_id: Option<u64>,
     pub(super) protection: Protection,
 }
 
@@ -120,6 +122,8 @@ impl Response {
     pub(super) fn new(answered: Answered<'_>, reply: Reply) -> Self {
         let body = reply.unwrap_or_else(|failure| Body::failure(&failure, answered.in_context));
         let request = answered.request;
+        let sync = Id::Sync { tree_id: answered.tree_id };
+        let id = answered.async_id.map_or(sync, |async_id| Id::Async { async_id });
         let header = Header {
             credit_charge: request.credit_charge,
             channel_sequence: 0,
@@ -129,11 +133,20 @@ impl Response {
             flags: FLAG_RESPONSE | request.flags & FLAG_RELATED,
             next_command: 0,
             message_id: request.message_id,
-            id: Id::Sync { tree_id: answered.tree_id },
+            id,
             session_id: answered.session_id,
             signature: [0; 16],
         };
         Response { header, body, protection: answered.protection }
+    }
+
+    /// That a request waits (§3.3.4.2). Not signed: the response proper has the same message id, and a nonce of GMAC is used once.
+    pub(super) fn interim(answered: Answered<'_>) -> Self {
+        let protection = match &answered.protection {
+            Protection::Signed(_) => Protection::None,
+            other => other.clone(),
+        };
+        Response::new(Answered { protection, ..answered }, Err(NtStatus::PENDING.into()))
     }
 
     /// The bytes of a response that is neither signed nor encrypted and has no payload apart.

@@ -1,5 +1,6 @@
 //! Sessions (MS-SMB2 §3.3.1.8): who somebody is on a connection, with which keys, and what they have open.
 
+use super::connection::Connection;
 use super::crypto::{
     Binding, OpeningKey, PreauthHash, SealingKey, SessionKeys, SigningAlgorithm, SigningKey,
 };
@@ -15,8 +16,8 @@ use crate::vserver::Users;
 use fsstore::Context;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Most trees of one session.
 const TREES_MAX: usize = 256;
@@ -97,12 +98,14 @@ pub(super) struct Session {
     opens: Mutex<HashMap<u64, Arc<Open>>>,
     pipes: Mutex<HashMap<u64, Arc<Pipe>>>,
     next_tree: AtomicU32,
-    next_open: AtomicU64,
+    /// Where its client is.
+    connection: Weak<Connection>,
 }
 
 impl Session {
     pub(super) fn new(
         id: u64,
+        connection: Weak<Connection>,
         identity: Identity,
         keys: Option<Keys>,
         signing_required: bool,
@@ -119,7 +122,7 @@ impl Session {
             opens: Mutex::default(),
             pipes: Mutex::default(),
             next_tree: AtomicU32::new(1),
-            next_open: AtomicU64::new(1),
+            connection,
         })
     }
 
@@ -147,12 +150,15 @@ impl Session {
         Some(gone.into_iter().filter_map(|number| opens.remove(&number)).collect())
     }
 
-    /// A number for a new open, if there is room for one.
-    pub(super) fn next_open(&self) -> Result<u64, NtStatus> {
-        if self.opens.lock().len() >= OPENS_MAX {
-            return Err(NtStatus::TOO_MANY_OPENED_FILES);
-        }
-        Ok(self.next_open.fetch_add(1, Ordering::Relaxed))
+    /// Whether there is room for one more open.
+    pub(super) fn has_room(&self) -> Result<(), NtStatus> {
+        if self.opens.lock().len() < OPENS_MAX { Ok(()) } else { Err(NtStatus::TOO_MANY_OPENED_FILES) }
+    }
+
+    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
+    /// The connection that the client is on.
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
+        self.connection.upgrade()
     }
 
     pub(super) fn keep(&self, open: Arc<Open>) {
@@ -172,15 +178,14 @@ impl Session {
         Ok(open)
     }
 
-    /// Adds a pipe and gives its number.
-    pub(super) fn keep_pipe(&self, pipe: Arc<Pipe>) -> Result<u64, NtStatus> {
+    /// Adds a pipe.
+    pub(super) fn keep_pipe(&self, number: u64, pipe: Arc<Pipe>) -> Result<(), NtStatus> {
         let mut pipes = self.pipes.lock();
         if pipes.len() >= PIPES_MAX {
             return Err(NtStatus::PIPE_NOT_AVAILABLE);
         }
-        let number = self.next_open.fetch_add(1, Ordering::Relaxed);
         pipes.insert(number, pipe);
-        Ok(number)
+        Ok(())
     }
 
     pub(super) fn pipe(&self, id: FileId) -> Result<Arc<Pipe>, NtStatus> {

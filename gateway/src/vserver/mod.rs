@@ -45,8 +45,9 @@ use crate::openstate::{Grace, LockTable, WatchedClients};
 use crate::rpc::drc::ReplyCache;
 use crate::rpc::outgoing::PORTMAP_PORT;
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::any::Any;
 use std::sync::atomic::AtomicU16;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// A virtual server that is served here. Always in an [`Arc`].
@@ -66,6 +67,8 @@ pub struct Vserver {
     pub groups: Groups,
     /// Failed logins of SMB users.
     pub lockout: Lockout,
+    /// What SMB keeps for all of the vserver's addresses; only SMB knows what that is.
+    pub smb: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// What clients say that they have mounted.
     pub mounts: Mounts,
     /// Locks and share reservations of all protocols; move with the vserver.
@@ -95,6 +98,7 @@ impl Vserver {
             reply_cache: ReplyCache::default(),
             groups: Groups::default(),
             lockout: Lockout::default(),
+            smb: OnceLock::new(),
             mounts: Mounts::default(),
             locks: LockTable::default(),
             watched: WatchedClients::default(),

@@ -98,6 +98,19 @@ impl Guest {
         &self.dir
     }
 
+    /// Puts a git repository into `/lab/repository`: this project's own, as its history is as real as any. It's a copy, as a
+    /// guest does not see all places of the host.
+    ///
+    /// # Panics
+    /// If git fails.
+    pub fn bring_repository(&self) {
+        let mut git = Command::new("git");
+        git.args(["-c", "safe.directory=*", "clone", "--quiet", "--bare"]);
+        git.arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the repository"));
+        let status = git.arg(self.dir.join("repository")).status().expect("git starts");
+        assert!(status.success(), "git: {status}");
+    }
+
     /// The end of what the guest's kernel said.
     fn console(&self) -> String {
         let console = std::fs::read(self.dir.join("console")).unwrap_or_default();

@@ -16,7 +16,7 @@ awk -F';' '{ print $3 ": error " $5 ", " $47 " KiB written, " $6 " read"; bad +=
 sha256sum fio/* >/tmp/sums
 cd /
 umount /mnt/a
-mount -t nfs -o vers=3,nolock "$SERVER:/data" /mnt/a
+$MOUNT
 cd /mnt/a
 sha256sum --check --quiet /tmp/sums
 rm -r fio

@@ -17,7 +17,7 @@ git repack -adfq
 head=$(git rev-parse HEAD)
 cd /
 umount /mnt/a
-mount -t nfs -o vers=3,nolock "$SERVER:/data" /mnt/a
+$MOUNT
 cd /mnt/a/clone
 git fsck --full --strict --no-dangling
 test "$(git rev-parse HEAD)" = "$head"

@@ -26,7 +26,7 @@ for mode in delete truncate wal; do
 done
 cd /
 umount /mnt/a
-mount -t nfs -o vers=3,nolock "$SERVER:/data" /mnt/a
+$MOUNT
 cd /mnt/a
 for mode in delete truncate wal; do checked $mode.db; done
 rm ./*.db*

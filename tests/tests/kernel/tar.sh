@@ -13,7 +13,7 @@ four() {
 four tar --extract --file=/lab/PART.tar
 cd /
 umount /mnt/a
-mount -t nfs -o vers=3,nolock "$SERVER:/data" /mnt/a
+$MOUNT
 cd /mnt/a/tree
 # Content, size, owner, mode and times of each.
 four tar --compare --file=/lab/PART.tar

@@ -3,7 +3,7 @@
 use super::*;
 use crate::handle::VolumeId;
 use crate::openstate::{
-    ByteRange, Client, FileKey, LockOutcome, LockRequest, Owner, Protocol, WatchedClient,
+    ByteRange, Client, FileKey, LockOutcome, LockRequest, Owner, Protocol, Wait, WatchedClient,
 };
 use crate::vserver::Vserver;
 use fsstore::ROOT;
@@ -25,7 +25,7 @@ async fn lock(vserver: &Vserver, number: u8, range: ByteRange) -> LockOutcome {
         exclusive: true,
         incarnation: 1,
         now_s: 5,
-        wait: Some(Box::from([])),
+        wait: Some(Wait::Told(Box::from([]))),
     };
     vserver.locks.lock(request).unwrap()
 }

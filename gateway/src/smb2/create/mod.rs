@@ -24,6 +24,7 @@ use fsstore::{Attr, Context, FileKind, Volume};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// Opens or makes a file or directory. Gives the id of the new open too.
 pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
@@ -61,7 +62,8 @@ impl Opening<'_> {
     async fn run(self) -> Result<(FileId, Body), Failure> {
         let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr).is_some();
         let deed = Deed::of(self.request.disposition, exists)?;
-        let number = self.asked.session.next_open()?;
+        self.asked.session.has_room()?;
+        let number = self.asked.connection.listener.state.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
@@ -110,6 +112,7 @@ impl Opening<'_> {
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
             listing: Mutex::default(),
+            closed: CancellationToken::new(),
         }
     }
 }

@@ -65,7 +65,8 @@ fn open(asked: &Asked) -> Result<(FileId, Body), super::reply::Failure> {
     if !request.name.trim_start_matches('\\').eq_ignore_ascii_case(srvsvc::NAME) {
         return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
     }
-    let number = asked.session.keep_pipe(Arc::default())?;
+    let number = asked.connection.listener.state.open_number()?;
+    asked.session.keep_pipe(number, Arc::default())?;
     let file_id = FileId { persistent: number, volatile: number };
     let response = CreateResponse {
         oplock_level: oplock::NONE,

@@ -1,0 +1,69 @@
+//! What the SMB connections of one vserver share, whichever of its addresses they came by: who is logged in, and the numbers
+//! of opens.
+
+use super::session::Session;
+use super::wire::status::NtStatus;
+use crate::vserver::Vserver;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Sessions and opens of a vserver.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Sessions that are logged in.
+    sessions: Mutex<HashMap<u64, Weak<Session>>>,
+    /// The last number that an open got.
+    last_open: AtomicU64,
+}
+
+/// That of a vserver.
+pub(super) fn of(vserver: &Vserver) -> Arc<State> {
+    let state = vserver.smb.get_or_init(|| Arc::new(State::default()));
+    Arc::clone(state).downcast().expect("nobody else sets it")
+}
+
+impl State {
+    /// A session that has just logged in.
+    pub(super) fn add(&self, session: &Arc<Session>) {
+        self.sessions.lock().insert(session.id, Arc::downgrade(session));
+    }
+
+    /// A session that is logged in, on whichever connection.
+    pub(super) fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.sessions.lock().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Ends a session that its client has lost (PreviousSessionId, MS-SMB2 §3.3.5.5.3). Only who is the same may.
+    pub(super) fn end_previous(&self, vserver: &Vserver, session: &Session, previous: u64) {
+        if let Some(old) = self.session(previous)
+            && old.id != session.id
+            && old.identity.user == session.identity.user
+        {
+            self.end(vserver, &old);
+        }
+    }
+
+    /// Ends a session and closes what it has open.
+    pub(super) fn end(&self, vserver: &Vserver, session: &Session) {
+        self.sessions.lock().remove(&session.id);
+        let inside = vserver.gate.pass_now();
+        for open in session.end() {
+            match &inside {
+                Some(inside) => open.close(vserver, inside),
+                None => open.abandon(vserver),
+            }
+        }
+    }
+
+    /// A number that no other open of the vserver has.
+    pub(super) fn open_number(&self) -> Result<u64, NtStatus> {
+        if self.last_open.load(Ordering::Relaxed) == 0 {
+            // Not those that a client may remember of this vserver from before a restart or a move.
+            let first = u64::from_le_bytes(super::random()?) >> 1 & !0xFFFF_FFFF;
+            let _ = self.last_open.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Ok(self.last_open.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
