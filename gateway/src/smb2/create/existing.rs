@@ -23,6 +23,9 @@ impl Opening<'_> {
         let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
         let backup = request.options & options::OPEN_FOR_BACKUP_INTENT != 0;
         let most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr, backup)? & self.asked.tree.rights;
+        if request.desired_access & access::ACCESS_SYSTEM_SECURITY != 0 {
+            return Err(NtStatus::PRIVILEGE_NOT_HELD.into());
+        }
         let mut wanted = rights::specific(request.desired_access) & !access::MAXIMUM_ALLOWED;
         if deed.truncates() {
             wanted |= access::WRITE_DATA;
