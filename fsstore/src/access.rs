@@ -66,6 +66,12 @@ pub(crate) fn need_add(cx: &Context, dir: &Inode, child_is_dir: bool) -> Result<
     if by_acl(cx, dir, bit) { Ok(()) } else { Err(FsError::Access) }
 }
 
+/// Whether the caller may set times and attributes as they like: the owner, and whom a list says so of (RFC 8881 §6.2.1.3.1).
+pub(crate) fn may_set_attributes(cx: &Context, inode: &Inode) -> bool {
+    let by_acl = |acl: &Acl| acl.grants(cx, inode.uid, inode.gid, AceMask::WRITE_ATTRIBUTES);
+    cx.uid == 0 || cx.uid == inode.uid || inode.acl.as_deref().is_some_and(by_acl)
+}
+
 /// Whether the caller may take `victim`'s name out of `dir`.
 pub(crate) fn need_delete(cx: &Context, dir: &Inode, victim: &Inode) -> Result<()> {
     // With lists, DELETE of the file or DELETE_CHILD of the directory is enough (RFC 8881 §6.2.1.3.2).

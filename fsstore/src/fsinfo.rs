@@ -15,8 +15,9 @@ use crate::tree::Tree;
 use uuid::Uuid;
 
 const MAGIC: &[u8; 8] = b"FERRYVOL";
-/// Format version; another one is refused.
-const VERSION: u32 = 4;
+/// Format version. Another one is refused but for the last: its inodes have zeros, and its log records nothing, where this one has
+/// DOS attributes. It becomes this one when it is mounted.
+const VERSION: u32 = 5;
 /// Most snapshots of a volume.
 pub(crate) const SNAPSHOTS_MAX: usize = 255;
 
@@ -155,8 +156,9 @@ impl FsInfo {
         }
         let mut input = Reader::new(&body[8..]);
         let version = input.u32();
-        if version != VERSION {
-            return Err(FsError::Format(format!("format version {version}; this program knows {VERSION}")));
+        if !(VERSION - 1..=VERSION).contains(&version) {
+            let words = format!("format version {version}; this program knows {} and {VERSION}", VERSION - 1);
+            return Err(FsError::Format(words));
         }
         let role = match input.u8() {
             1 => Role::Volume,
@@ -330,13 +332,19 @@ mod tests {
     use crate::volume::VolumeSpec;
 
     #[test]
-    fn a_volume_of_another_format_is_refused_by_its_number() {
+    fn a_volume_of_another_format_is_refused_by_its_number_and_the_last_one_taken() {
         let info = new_info(&VolumeSpec { uuid: Uuid::nil(), size_bytes: 1 << 30 }, Role::Volume).unwrap();
-        let mut page = info.encode();
-        page[8..12].copy_from_slice(&3_u32.to_le_bytes());
-        let sum = checksum(&page[..BLOCK_SIZE - 8]);
-        page[BLOCK_SIZE - 8..].copy_from_slice(&sum.to_le_bytes());
-        let words = "format version 3; this program knows 4".to_owned();
-        assert_eq!(FsInfo::decode(&page), Err(FsError::Format(words)));
+        let of_version = |version: u32| {
+            let mut page = info.encode();
+            page[8..12].copy_from_slice(&version.to_le_bytes());
+            let sum = checksum(&page[..BLOCK_SIZE - 8]);
+            page[BLOCK_SIZE - 8..].copy_from_slice(&sum.to_le_bytes());
+            FsInfo::decode(&page)
+        };
+        assert_eq!(of_version(4), Ok(info.clone()));
+        for version in [3, 6] {
+            let words = format!("format version {version}; this program knows 4 and 5");
+            assert_eq!(of_version(version), Err(FsError::Format(words)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Inodes: in memory with their trees, and the 256 bytes that each has in the inode file.
 
 use crate::acl::Acl;
+use crate::dos::DosAttributes;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE, Cookie, Fbn, FileId, Generation, InodeNum, QtreeId, SnapshotId};
 use crate::io::Io;
@@ -52,6 +53,7 @@ pub(crate) struct Inode {
     pub(crate) acl: Option<Arc<Acl>>,
     /// The qtree that it is in. A hidden inode has owner, group and qtree of its file: it is charged to them.
     pub(crate) qtree: QtreeId,
+    pub(crate) dos: Option<DosAttributes>,
 }
 
 /// Inodes that have no name in the namespace: they are parts of the file that `parent` says.
@@ -101,12 +103,20 @@ impl Inode {
             acl_file: InodeNum(0),
             acl: None,
             qtree: QtreeId::NONE,
+            dos: None,
         }
     }
 
-    /// A stream as callers see it: with the owner and the mode of its file.
+    /// A stream as callers see it: with the owner, the mode and the DOS attributes of its file.
     pub(crate) fn with_rights_of(&self, file: &Inode) -> Inode {
-        Inode { mode: file.mode, uid: file.uid, gid: file.gid, acl: file.acl.clone(), ..self.clone() }
+        Inode {
+            mode: file.mode,
+            uid: file.uid,
+            gid: file.gid,
+            acl: file.acl.clone(),
+            dos: file.dos,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn id(&self) -> FileId {
@@ -142,6 +152,7 @@ impl Inode {
             mtime: self.mtime,
             ctime: self.ctime,
             btime: self.btime,
+            dos: self.dos,
         }
     }
 
@@ -189,6 +200,7 @@ impl Inode {
         out.u8(self.hidden as u8);
         out.u64(self.acl_file.0);
         out.u32(self.qtree.0);
+        out.u32(DosAttributes::to_word(self.dos));
         out.0.resize(INODE_BYTES, 0);
         out.0
     }
@@ -229,6 +241,8 @@ impl Inode {
         };
         inode.acl_file = InodeNum(input.u64());
         inode.qtree = QtreeId(input.u32());
+        let corrupt = FsError::Corrupt { ino, vbn: ptr.vbn };
+        inode.dos = DosAttributes::from_word(input.u32()).ok_or(corrupt)?;
         // A link's target is read in one piece.
         let size_max = if inode.kind == Some(FileKind::Symlink) { SYMLINK_MAX as u64 } else { FILE_SIZE_MAX };
         if (kind != 0 && inode.kind.is_none()) || inode.size > size_max || inode.qtree.0 > QTREES_MAX {

@@ -3,6 +3,7 @@
 //! [`Op`] holds every mutation. It is the API and, with the choices that the check made, the NVLOG record.
 
 use crate::acl::Acl;
+use crate::dos::DosAttributes;
 use crate::ids::{Cookie, FileId, Generation, InodeNum, Lsn};
 use crate::quota::{QuotaLimits, QuotaTarget};
 use bytes::Bytes;
@@ -101,6 +102,8 @@ pub struct Attr {
     pub ctime: Time,
     /// Creation.
     pub btime: Time,
+    /// What a client of SMB set; `None`: none ever did.
+    pub dos: Option<DosAttributes>,
 }
 
 /// The attributes from before an operation that NFSv3's weak cache consistency wants (RFC 1813 §2.6).
@@ -141,6 +144,23 @@ pub struct SetAttrs {
     pub atime: SetTime,
     /// Last change of the content.
     pub mtime: SetTime,
+    /// Last change of content or attributes: what the operation leaves instead of its own time.
+    pub ctime: SetTime,
+    /// Creation.
+    pub btime: SetTime,
+    /// DOS attributes, all of them.
+    pub dos: Option<DosAttributes>,
+}
+
+impl SetTime {
+    /// The time to set, if any, for an operation at `now`.
+    pub(crate) fn fixed(self, now: Time) -> Option<Time> {
+        match self {
+            SetTime::Keep => None,
+            SetTime::Now => Some(now),
+            SetTime::To(time) => Some(time),
+        }
+    }
 }
 
 /// How CREATE treats a name that exists (RFC 1813 §3.3.8).

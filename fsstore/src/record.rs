@@ -1,5 +1,6 @@
 //! NVLOG records: one operation with every choice made, so that applying it can't fail and always gives the same.
 
+use crate::dos::DosAttributes;
 use crate::ids::{
     BLOCK_SIZE, BLOCK_SIZE_U64, Fbn, FileId, Generation, InodeNum, Lsn, QtreeId, SnapshotId, Vbn,
 };
@@ -104,6 +105,8 @@ pub(crate) struct Share {
     pub(crate) mtime: Option<Time>,
     /// Mode, owner and group to set.
     pub(crate) owner: Option<(u32, u32, u32)>,
+    /// Where the target becomes the source: its DOS attributes.
+    pub(crate) dos: Option<DosAttributes>,
 }
 
 /// A new inode and its first name.
@@ -125,6 +128,15 @@ pub(crate) struct Make {
     pub(crate) acl: Option<AclBlob>,
     /// For a new qtree: its number. Everything else is in the qtree of its directory.
     pub(crate) qtree: Option<QtreeId>,
+    pub(crate) late: Late,
+}
+
+/// What records have since format 5, behind everything else; those of older volumes end before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) ctime: Option<Time>,
+    pub(crate) btime: Option<Time>,
+    pub(crate) dos: Option<DosAttributes>,
 }
 
 /// Attributes as they are to be; what is `None` stays.
@@ -139,6 +151,7 @@ pub(crate) struct SetAttr {
     pub(crate) mtime: Option<Time>,
     /// The list as a new mode makes it.
     pub(crate) acl: Option<AclBlob>,
+    pub(crate) late: Late,
 }
 
 /// Data for a file.
@@ -204,6 +217,27 @@ fn take_option<T>(input: &mut Reader<'_>, take: impl FnOnce(&mut Reader<'_>) -> 
 
 fn take_bytes(input: &mut Reader<'_>) -> Bytes {
     Bytes::copy_from_slice(input.bytes())
+}
+
+/// DOS attributes at the end of a record; a record of format 4 has none.
+fn take_late_word(input: &mut Reader<'_>) -> Option<Option<DosAttributes>> {
+    if input.is_empty() { Some(None) } else { DosAttributes::from_word(input.u32()) }
+}
+
+impl Late {
+    fn encode(&self, out: &mut Writer) {
+        put_option(out, self.ctime, put_time);
+        put_option(out, self.btime, put_time);
+        out.u32(DosAttributes::to_word(self.dos));
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Option<Late> {
+        if input.is_empty() {
+            return Some(Late::default());
+        }
+        let (ctime, btime) = (take_option(input, take_time), take_option(input, take_time));
+        Some(Late { ctime, btime, dos: take_late_word(input)? })
+    }
 }
 
 /// A name that fits into a directory entry.
@@ -278,6 +312,7 @@ impl Act {
                 put_option(out, set.atime, put_time);
                 put_option(out, set.mtime, put_time);
                 put_acl(out, set.acl.as_ref());
+                set.late.encode(out);
             }
             Act::Write(write) => write.encode(out),
             Act::Share(share) => share.encode(out),
@@ -337,9 +372,10 @@ impl Act {
                 atime: take_option(input, take_time),
                 mtime: take_option(input, take_time),
                 acl: take_acl(input),
+                late: Late::decode(input)?,
             }),
             6 => Act::Write(Write::decode(input)?),
-            7 => Act::Share(Share::decode(input)),
+            7 => Act::Share(Share::decode(input)?),
             20 => {
                 let (file, from, to) = (InodeNum(input.u64()), input.u64(), input.u64());
                 Act::Punch { file, from, to, mode: take_option(input, |input| input.u32()) }
@@ -382,10 +418,11 @@ impl Share {
             out.u32(uid);
             out.u32(gid);
         });
+        out.u32(DosAttributes::to_word(self.dos));
     }
 
-    fn decode(input: &mut Reader<'_>) -> Share {
-        Share {
+    fn decode(input: &mut Reader<'_>) -> Option<Share> {
+        Some(Share {
             from: InodeNum(input.u64()),
             snapshot: SnapshotId(input.u64()),
             from_fbn: Fbn(input.u64()),
@@ -396,7 +433,8 @@ impl Share {
             size: take_option(input, |input| input.u64()),
             mtime: take_option(input, take_time),
             owner: take_option(input, |input| (input.u32(), input.u32(), input.u32())),
-        }
+            dos: take_late_word(input)?,
+        })
     }
 }
 
@@ -419,6 +457,7 @@ impl Make {
         put_option(out, self.mtime, put_time);
         put_acl(out, self.acl.as_ref());
         put_option(out, self.qtree, |out, qtree| out.u32(qtree.0));
+        self.late.encode(out);
     }
 
     fn decode(input: &mut Reader<'_>) -> Option<Make> {
@@ -437,6 +476,7 @@ impl Make {
             mtime: take_option(input, take_time),
             acl: take_acl(input),
             qtree: take_option(input, |input| QtreeId(input.u32())),
+            late: Late::decode(input)?,
         })
         .filter(|make| make.qtree.is_none_or(|qtree| (1..=QTREES_MAX).contains(&qtree.0)))
     }
@@ -518,6 +558,30 @@ mod tests {
         }
     }
 
+    /// As a volume of format 4 has it in its log.
+    #[test]
+    fn a_record_from_before_late_fields_has_none_of_them() {
+        let set = SetAttr {
+            file: InodeNum(9),
+            mode: Some(0o600),
+            uid: None,
+            gid: None,
+            size: None,
+            atime: None,
+            mtime: Some(Time { secs: 1, nanos: 2 }),
+            acl: None,
+            late: Late::default(),
+        };
+        let record = Record { lsn: Lsn(7), now: Time::default(), act: Act::SetAttr(set) };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        // Two times that are not there, and the word of DOS attributes.
+        bytes.truncate(bytes.len() - 6);
+        let len = u32::try_from(bytes.len() - 4).unwrap();
+        bytes[..4].copy_from_slice(&len.to_le_bytes());
+        assert_eq!(Record::decode(&mut Reader::new(&bytes)), Some(record));
+    }
+
     #[test]
     fn records_come_back_and_cut_ones_do_not() {
         let id = FileId::active(InodeNum(9), Generation(3));
@@ -536,6 +600,7 @@ mod tests {
             mtime: Some(Time { secs: 1, nanos: 2 }),
             acl: Some(AclBlob { made: Some(id), bytes: Bytes::from_static(b"acl") }),
             qtree: Some(QtreeId(7)),
+            late: Late { dos: Some(DosAttributes(DosAttributes::HIDDEN)), ..Late::default() },
         }));
         for target in [QuotaTarget::Tree(None), QuotaTarget::User { qtree: QtreeId(1), uid: Some(5) }] {
             let limits = QuotaLimits { disk_soft: Some(1), grace_secs: 9, ..QuotaLimits::default() };

@@ -107,6 +107,7 @@ impl Model {
             mtime: now,
             ctime: now,
             btime: now,
+            dos: None,
         };
         let root = Node::new(attr, Body::Dir(BTreeMap::new()), ROOT);
         let nodes = HashMap::from([(ROOT, Arc::new(root))]);

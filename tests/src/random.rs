@@ -5,9 +5,9 @@
 use crate::model::{Body, Model};
 use bytes::Bytes;
 use fsstore::{
-    Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Context, CreateHow, FILE_SIZE_MAX, FileId, FileKind,
-    Generation, Op, QtreeId, QuotaLimits, QuotaTarget, ROOT, SetAttrs, SetTime, Time, XATTR_VALUE_MAX,
-    XattrHow,
+    Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Context, CreateHow, DosAttributes, FILE_SIZE_MAX, FileId,
+    FileKind, Generation, Op, QtreeId, QuotaLimits, QuotaTarget, ROOT, SetAttrs, SetTime, Time,
+    XATTR_VALUE_MAX, XattrHow,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
@@ -353,6 +353,10 @@ impl Random {
             attrs.size = Some(self.size());
         }
         (attrs.atime, attrs.mtime) = (self.set_time(), self.set_time());
+        if self.chance(15) {
+            (attrs.ctime, attrs.btime) = (self.set_time(), self.set_time());
+            attrs.dos = Some(DosAttributes(self.rng.random_range(0..0x100) & DosAttributes::ALL));
+        }
         attrs
     }
 

@@ -1,6 +1,6 @@
 //! DEALLOCATE and ALLOCATE: holes made and filled.
 
-use super::make::stamp_content;
+use super::make::stamp_data;
 use super::{Plan, Seen};
 use crate::access::{W, mode_after_change, need_or_owner};
 use crate::error::{FsError, Result};
@@ -8,7 +8,7 @@ use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum};
 use crate::inode::Inode;
 use crate::io::Io;
 use crate::op::{Context, FILE_SIZE_MAX, Time};
-use crate::record::{Act, SetAttr};
+use crate::record::{Act, Late, SetAttr};
 use crate::state::State;
 use crate::tree::Edit;
 use std::ops::Range;
@@ -57,6 +57,7 @@ pub(super) fn allocate(
         atime: None,
         mtime: None,
         acl: None,
+        late: Late::default(),
     };
     Ok(Plan::of((len > 0 && end > inode.size).then_some(Act::SetAttr(grow)), Seen::old(&inode)))
 }
@@ -90,7 +91,7 @@ pub(super) fn apply(
             zero(inode, edit, range)?;
         }
         inode.mode = mode.unwrap_or(inode.mode);
-        stamp_content(inode, now);
+        stamp_data(inode, now);
         Ok(())
     })
 }

@@ -3,13 +3,14 @@
 use super::{Plan, Seen, acl, setattr};
 use crate::access::{SETGID, X, check_name, is_dots, mode_for_new, need, need_add};
 use crate::directory;
+use crate::dos::DosAttributes;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId, InodeNum, QtreeId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, CreateHow, FileKind, LINK_MAX, Op, SYMLINK_MAX, SetAttrs, SetTime, Time};
 use crate::quota::{Demand, Owner};
-use crate::record::{AclBlob, Act, Make};
+use crate::record::{AclBlob, Act, Late, Make};
 use crate::state::State;
 use crate::tree::page_from;
 use bytes::Bytes;
@@ -163,10 +164,8 @@ pub(super) fn new_file(
         gid = attrs.gid.unwrap_or(gid);
     }
     let mode = if kind == FileKind::Symlink { 0o777 } else { attrs.mode.unwrap_or(0) };
-    let fixed = |time: SetTime| match time {
-        SetTime::To(time) => Some(time),
-        SetTime::Keep | SetTime::Now => None,
-    };
+    attrs.dos.map_or(Ok(()), DosAttributes::check)?;
+    let fixed = |time: SetTime| time.fixed(cx.now);
     let size = match kind {
         FileKind::File => attrs.size.unwrap_or(0),
         FileKind::Dir => BLOCK_SIZE_U64,
@@ -203,6 +202,7 @@ pub(super) fn new_file(
         mtime: fixed(attrs.mtime),
         acl,
         qtree,
+        late: Late { ctime: fixed(attrs.ctime), btime: fixed(attrs.btime), dos: attrs.dos },
     };
     need_quota(st, io, cx, dir, &make)?;
     Ok(Plan::of(Some(Act::Make(make)), Seen::new(id)).in_dir(dir))
@@ -229,7 +229,9 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, make: &Make) -> Result<(
     inode.mode = make.mode;
     inode.nlink = if is_dir { 2 } else { 1 };
     (inode.uid, inode.gid, inode.rdev, inode.size) = (make.uid, make.gid, make.rdev, make.size);
-    (inode.ctime, inode.btime) = (now, now);
+    inode.ctime = make.late.ctime.unwrap_or(now);
+    inode.btime = make.late.btime.unwrap_or(now);
+    inode.dos = make.late.dos;
     inode.atime = make.atime.unwrap_or(now);
     inode.mtime = make.mtime.unwrap_or(now);
     inode.qtree = match make.qtree {
@@ -285,6 +287,18 @@ pub(super) fn add_name(
 pub(super) fn stamp_content(inode: &mut Inode, now: Time) {
     let time = inode.stamp(now);
     (inode.mtime, inode.ctime) = (time, time);
+}
+
+/// The same for the bytes of a file, which are to be archived again.
+pub(super) fn stamp_data(inode: &mut Inode, now: Time) {
+    stamp_content(inode, now);
+    to_archive(inode);
+}
+
+pub(super) fn to_archive(inode: &mut Inode) {
+    if let Some(dos) = &mut inode.dos {
+        dos.0 |= DosAttributes::ARCHIVE;
+    }
 }
 
 pub(super) fn link(

@@ -1,15 +1,17 @@
 //! SETATTR.
 
 use super::hole::zero;
+use super::make::to_archive;
 use super::{Plan, Seen, acl};
-use crate::access::{SETGID, W, need, need_or_owner, without_setid};
+use crate::access::{SETGID, W, may_set_attributes, need, need_or_owner, without_setid};
+use crate::dos::DosAttributes;
 use crate::error::{FsError, Result};
 use crate::ids::{BLOCK_SIZE_U64, Fbn, FileId};
 use crate::inode::{Hidden, Inode};
 use crate::io::Io;
 use crate::op::{Context, FILE_SIZE_MAX, SetAttrs, SetTime, Time};
 use crate::quota::{Demand, Owner};
-use crate::record::{Act, SetAttr};
+use crate::record::{Act, Late, SetAttr};
 use crate::state::State;
 use crate::tree::Edit;
 
@@ -28,10 +30,12 @@ pub(super) fn plan(
     if *attrs == SetAttrs::default() {
         return Ok(Plan::of(None, Seen::old(&inode)));
     }
-    if inode.hidden != Hidden::No && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+    let of_file = (attrs.mode, attrs.uid, attrs.gid, attrs.dos);
+    if inode.hidden != Hidden::No && of_file != (None, None, None, None) {
         // They are those of the file that the stream is of.
         return Err(FsError::Invalid);
     }
+    attrs.dos.map_or(Ok(()), DosAttributes::check)?;
     check_owner(cx, &inode, attrs)?;
     check_times(cx, &inode, attrs)?;
     if let Some(size) = attrs.size {
@@ -39,11 +43,7 @@ pub(super) fn plan(
     }
     let chown = attrs.uid.is_some() || attrs.gid.is_some();
     let resize = attrs.size.is_some_and(|size| size != inode.size);
-    let fixed = |time: SetTime| match time {
-        SetTime::Keep => None,
-        SetTime::Now => Some(cx.now),
-        SetTime::To(time) => Some(time),
-    };
+    let fixed = |time: SetTime| time.fixed(cx.now);
     let mode = new_mode(cx, &inode, attrs, chown, resize);
     let acl = match (&inode.acl, attrs.mode.and(mode)) {
         (Some(acl), Some(mode)) => Some(acl::blob(&acl.with_mode(mode, inode.is_dir()))?),
@@ -58,6 +58,7 @@ pub(super) fn plan(
         size: attrs.size,
         atime: fixed(attrs.atime),
         mtime: fixed(attrs.mtime),
+        late: Late { ctime: fixed(attrs.ctime), btime: fixed(attrs.btime), dos: attrs.dos },
     };
     let (uid, gid) = (attrs.uid.unwrap_or(inode.uid), attrs.gid.unwrap_or(inode.gid));
     let moves = move_owner(st, io, cx, &inode, (uid, gid), inode.blocks, inode.blocks)?;
@@ -110,11 +111,10 @@ fn check_owner(cx: &Context, inode: &Inode, attrs: &SetAttrs) -> Result<()> {
     if mode_ok && uid_ok && gid_ok { Ok(()) } else { Err(FsError::Perm) }
 }
 
-/// To a time of the caller's is the owner's; to now also a writer's.
+/// To a time of the caller's is for the owner, and for whom a list says so of; to now also for a writer, and so are DOS attributes.
 fn check_times(cx: &Context, inode: &Inode, attrs: &SetAttrs) -> Result<()> {
-    let owner = cx.uid == 0 || cx.uid == inode.uid;
-    let times = [attrs.atime, attrs.mtime];
-    if owner || times == [SetTime::Keep; 2] {
+    let times = [attrs.atime, attrs.mtime, attrs.ctime, attrs.btime];
+    if times == [SetTime::Keep; 4] && attrs.dos.is_none() || may_set_attributes(cx, inode) {
         return Ok(());
     }
     if times.iter().any(|time| matches!(time, SetTime::To(_))) {
@@ -157,12 +157,16 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, set: &SetAttr) -> Result
         if let Some(size) = set.size.filter(|size| *size != inode.size) {
             resize(inode, edit, size)?;
             inode.mtime = time;
+            to_archive(inode);
         }
         inode.mode = set.mode.unwrap_or(inode.mode);
         inode.uid = set.uid.unwrap_or(inode.uid);
         inode.gid = set.gid.unwrap_or(inode.gid);
         inode.atime = set.atime.unwrap_or(inode.atime);
         inode.mtime = set.mtime.unwrap_or(inode.mtime);
+        inode.ctime = set.late.ctime.unwrap_or(inode.ctime);
+        inode.btime = set.late.btime.unwrap_or(inode.btime);
+        inode.dos = set.late.dos.or(inode.dos);
         Ok(())
     })?;
     if set.uid.is_some() || set.gid.is_some() { st.follow_owner(io, set.file) } else { Ok(()) }

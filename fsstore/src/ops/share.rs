@@ -1,6 +1,6 @@
 //! Sharing of blocks between files: nothing is copied but what is not on disk yet.
 
-use super::make::stamp_content;
+use super::make::stamp_data;
 use super::setattr::move_owner;
 use super::{Plan, Seen};
 use crate::access::{R, W, X, may, mode_after_change, need_or_owner};
@@ -75,6 +75,7 @@ pub(super) fn plan(st: &mut State, io: &Io, cx: &Context, request: &Request) -> 
         size: request.whole.then_some(from.size),
         mtime: request.whole.then_some(from.mtime),
         owner: mode,
+        dos: from.dos.filter(|_| request.whole),
     };
     let moves = need_quota(st, io, cx, &from, &to, &share)?;
     let mut plan = Plan::of((len > 0 || request.whole).then_some(Act::Share(share)), Seen::old(&to));
@@ -143,11 +144,14 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, share: &Share) -> Result
             Ok(())
         })?;
         inode.size = share.size.unwrap_or_else(|| inode.size.max(share.end));
-        stamp_content(inode, now);
+        stamp_data(inode, now);
         if let Some((mode, uid, gid)) = share.owner {
             (inode.mode, inode.uid, inode.gid) = (mode, uid, gid);
         }
         inode.mtime = share.mtime.unwrap_or(inode.mtime);
+        if share.size.is_some() {
+            inode.dos = share.dos;
+        }
         Ok(())
     })?;
     if share.size.is_some() { st.follow_owner(io, share.to) } else { Ok(()) }

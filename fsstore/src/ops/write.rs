@@ -1,7 +1,7 @@
 //! WRITE. Whole blocks of a large write reach the disk once, before the record that points to them; the rest
 //! goes into the record.
 
-use super::make::stamp_content;
+use super::make::stamp_data;
 use super::{Plan, Seen};
 use crate::access::{W, mode_after_change, need_or_owner};
 use crate::error::{FsError, Result};
@@ -113,7 +113,7 @@ pub(super) fn apply(st: &mut State, io: &Io, now: Time, write: &Write) -> Result
         }
         inode.size = inode.size.max(write.end);
         inode.mode = write.mode.unwrap_or(inode.mode);
-        stamp_content(inode, now);
+        stamp_data(inode, now);
         Ok(())
     })
 }

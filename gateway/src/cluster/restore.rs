@@ -105,7 +105,12 @@ impl Restore<'_> {
         };
         self.run(Op::SetAttr { file: to, attrs, guard: None })?;
         self.attributes(to)?;
-        let times = SetAttrs { mtime: SetTime::To(self.from.mtime), ..SetAttrs::default() };
+        let times = SetAttrs {
+            mtime: SetTime::To(self.from.mtime),
+            btime: SetTime::To(self.from.btime),
+            dos: self.from.dos,
+            ..SetAttrs::default()
+        };
         self.run(Op::SetAttr { file: to, attrs: times, guard: None })?;
         Ok(())
     }

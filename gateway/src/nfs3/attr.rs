@@ -20,6 +20,7 @@ pub(super) fn set_attrs(wire: &SAttr3) -> Result<SetAttrs, NfsStat3> {
         size: wire.size,
         atime: set_time(&wire.atime)?,
         mtime: set_time(&wire.mtime)?,
+        ..SetAttrs::default()
     })
 }
 

@@ -11,6 +11,7 @@ pub(super) fn close(asked: &Asked, inside: &GatePass) -> Reply {
     let request = CloseRequest::decode(&asked.message)?;
     let open = asked.session.remove(asked.id(request.file_id)?, &asked.tree)?;
     let vserver = &asked.connection.listener.vserver;
+    open.settle_times(vserver);
     let attr = if request.wants_attributes() { open.attr(vserver).ok() } else { None };
     let file = attr.map(|attr| shown::facts(&attr, &open.name.lock().name));
     open.close(vserver, inside);

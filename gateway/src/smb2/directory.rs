@@ -9,11 +9,12 @@ use super::wire::names::wildcard::{Pattern, is_pattern};
 use super::wire::names::{mapping, upcase};
 use super::wire::output::Output;
 use super::wire::status::NtStatus;
-use super::{path, rights, shown};
+use super::{apple, path, rights, shown};
 use crate::vserver::{Namespace, Vserver};
 use bytes::{Bytes, BytesMut};
 use fsstore::{Attr, Context, Cookie, FileKind, FsError, ROOT, Volume};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 /// Where a listing has got to.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ pub(super) fn query(asked: &Asked) -> Reply {
         namespace: &namespace,
         volume: &volume,
         single: request.flags & RETURN_SINGLE_ENTRY != 0,
+        finder: class == EntryClass::IdBothDirectory && asked.session.reads_finder.load(Ordering::Relaxed),
         entries: None,
         full: false,
         outcome: Ok(()),
@@ -104,6 +106,8 @@ struct Page<'a> {
     namespace: &'a Namespace,
     volume: &'a Volume,
     single: bool,
+    /// Entries have what Finder shows.
+    finder: bool,
     entries: Option<EntryList>,
     /// The next entry had no room.
     full: bool,
@@ -182,6 +186,11 @@ impl Page<'_> {
             attributes: facts.file_attributes,
             ea_size: shown::ea_size(attr),
             file_id: attr.id.ino.0,
+            finder: self.finder.then(|| {
+                let volume = mounted.map_or(self.volume, |mount| &mount.volume);
+                let access = rights::of(volume, &self.cx, None, attr, false).unwrap_or_default();
+                apple::finder(volume, &self.cx, attr, access & self.open.tree.rights)
+            }),
         };
         let placed = self.entries.as_mut().is_some_and(|entries| entries.push(&entry, out));
         self.full |= !placed;

@@ -144,6 +144,8 @@ struct Chain {
     session_id: u64,
     tree_id: u32,
     file: Option<Result<FileId, NtStatus>>,
+    /// There is no request before that one could be related to, or none of a session that is there.
+    broken: bool,
 }
 
 async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<Session>>) -> Outcome {
@@ -162,10 +164,14 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
         if connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err() {
             return Outcome::Close;
         }
-        let related = header.is_related() && at > 0;
-        if !related {
-            chain =
-                Chain { session_id: header.session_id, tree_id: header.tree_id().unwrap_or(0), file: None };
+        let related = header.is_related();
+        if !related || at == 0 {
+            chain = Chain {
+                session_id: header.session_id,
+                tree_id: header.tree_id().unwrap_or(0),
+                file: None,
+                broken: related,
+            };
         }
         let last = messages.peek().is_none();
         match one(&connection, header, message, sealed.as_ref(), related, &mut chain).await {
@@ -287,14 +293,12 @@ async fn one(
         tree_id: chain.tree_id,
         protection: Protection::None,
     };
-    let Some(command) = question.header.command() else {
-        return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
-    };
-    if command == Command::Negotiate {
+    let command = question.header.command();
+    if command == Some(Command::Negotiate) {
         return first(question, &message);
     }
     let Some(agreed) = connection.agreed.get() else { return Step::Close };
-    if command == Command::SessionSetup {
+    if command == Some(Command::SessionSetup) {
         return Step::Done(log_in(question, agreed, &message));
     }
     let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
@@ -305,9 +309,15 @@ async fn one(
         Err(Refused::Status(status)) => return Step::Done(question.respond(Err(status.into()))),
         Err(Refused::Ended(protection)) => {
             question.protection = protection;
-            return Step::Done(question.respond(Err(NtStatus::USER_SESSION_DELETED.into())));
+            let status =
+                if chain.broken { NtStatus::INVALID_PARAMETER } else { NtStatus::USER_SESSION_DELETED };
+            chain.broken = true;
+            return Step::Done(question.respond(Err(status.into())));
         }
         Err(Refused::Close) => return Step::Close,
+    };
+    let Some(command) = command.filter(|_| !chain.broken) else {
+        return Step::Done(question.respond(Err(NtStatus::INVALID_PARAMETER.into())));
     };
     let reply = match command {
         Command::Echo => Ok(Body::of(|out| EchoResponse.encode(out))),

@@ -96,9 +96,10 @@ pub(super) async fn write(asked: &Asked, request: WriteRequest) -> Reply {
     let (volume, cx) = (open.volume(vserver)?, open.context());
     let op = Op::Write { file: open.key.file, offset: request.offset, data: request.data };
     let done = if len <= INLINE_WRITE_LEN_MAX {
-        volume.execute(&cx, op)?
+        open.write(&volume, &cx, op)?
     } else {
-        off_thread(&volume, &cx, move |volume, cx| volume.execute(cx, op)).await?
+        let open = Arc::clone(&open);
+        off_thread(&volume, &cx, move |volume, cx| open.write(volume, cx, op)).await?
     };
     if open.write_through || request.flags & WRITE_THROUGH != 0 {
         volume.durable(done.lsn).await?;
@@ -114,5 +115,6 @@ pub(super) async fn flush(asked: &Asked) -> Reply {
     open.may(access::WRITE_DATA | access::APPEND_DATA)?;
     let volume = open.volume(&asked.connection.listener.vserver)?;
     volume.durable(volume.last_lsn()).await?;
+    open.times.lock().reveal();
     Ok(Body::of(|out| FlushResponse.encode(out)))
 }

@@ -4,6 +4,7 @@
 //! handler of its command (`create`, `io`, `directory`, ...), and the responses leave together (`reply`). `wire` is the codec,
 //! `auth` and `crypto` are what logins and keys need; these three know nothing else of the gateway.
 
+mod apple;
 pub mod auth;
 mod close;
 mod connection;
@@ -21,6 +22,7 @@ mod open;
 mod path;
 mod pipe;
 mod query;
+mod quota;
 mod reply;
 mod rights;
 mod security;
@@ -32,6 +34,7 @@ mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod window;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use super::directory::Listing;
 use super::session::Session;
+use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
@@ -51,8 +52,11 @@ pub(super) struct Open {
     pub(super) delete_on_close: AtomicBool,
     /// `FilePositionInformation`: the client's own business.
     pub(super) position: AtomicU64,
+    /// The first user whom a list of quotas has not had yet.
+    pub(super) quotas_from: AtomicU64,
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
+    pub(super) times: Mutex<OpenTimes>,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
@@ -91,12 +95,12 @@ impl Open {
         Context { now: super::now(), ..self.cx.clone() }
     }
 
-    /// The file's attributes; of a stream, those of its file with its own size.
+    /// The file's attributes, as this open sees them; of a stream, those of its file with its own size.
     pub(super) fn attr(&self, vserver: &Vserver) -> Result<Attr, NtStatus> {
         let volume = self.volume(vserver)?;
         let of = |file| volume.getattr(file).map_err(|error| super::status::of(&error));
         let attr = of(self.base.file)?;
-        if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(attr) }
+        if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(self.sees(attr)) }
     }
 
     /// Its path from the root of the share, with the name of its stream.
@@ -117,6 +121,7 @@ impl Open {
     /// volume must not change.
     pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
         self.closed.cancel();
+        self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
         }

@@ -12,7 +12,7 @@ use super::wire::info::volume::{DEVICE_DISK, DEVICE_IS_MOUNTED, VolumeInfo, attr
 use super::wire::info::{QueryInfoRequest, file, file_class, info_type, security_information, volume};
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
-use super::{security, shown, streams};
+use super::{quota, security, shown, streams};
 use crate::vserver::Vserver;
 use bytes::{Bytes, BytesMut};
 use fsstore::{FileKind, FsError};
@@ -54,6 +54,9 @@ pub(super) fn query(asked: &Asked) -> Reply {
             if needed > request.output_buffer_length {
                 return Err(Failure { status: NtStatus::BUFFER_TOO_SMALL, data: ErrorData::Needed(needed) });
             }
+        }
+        info_type::QUOTA => {
+            quota::query(vserver, &open, &request.input, request.output_buffer_length as usize, &mut data)?;
         }
         _ => return Err(NtStatus::NOT_SUPPORTED.into()),
     }
@@ -161,6 +164,7 @@ fn of_volume(vserver: &Vserver, open: &Open, class: u8, data: &mut BytesMut) -> 
     let label = vserver.name.as_str();
     let id = volume.uuid();
     let [a, b, c, d, ..] = *id.as_bytes();
+    let (threshold, limit) = quota::amounts(quota::default_limits(&volume, open).as_ref());
     let info = VolumeInfo {
         creation_time: 0,
         serial_number: u32::from_be_bytes([a, b, c, d]),
@@ -176,15 +180,16 @@ fn of_volume(vserver: &Vserver, open: &Open, class: u8, data: &mut BytesMut) -> 
             | attributes::CASE_PRESERVED_NAMES
             | attributes::UNICODE_ON_DISK
             | attributes::PERSISTENT_ACLS
+            | attributes::VOLUME_QUOTAS
             | attributes::NAMED_STREAMS
             | attributes::SUPPORTS_SPARSE_FILES
             | attributes::SUPPORTS_HARD_LINKS
             | attributes::SUPPORTS_EXTENDED_ATTRIBUTES,
         max_component_name_len: 255,
         file_system_name: "NTFS",
-        default_quota_threshold: u64::MAX,
-        default_quota_limit: u64::MAX,
-        control_flags: 0,
+        default_quota_threshold: threshold.cast_unsigned(),
+        default_quota_limit: limit.cast_unsigned(),
+        control_flags: quota::CONTROL,
         object_id: *id.as_bytes(),
         physical_bytes_per_sector: 4096,
     };

@@ -156,15 +156,17 @@ impl Response {
         bytes.freeze()
     }
 
-    fn finish(mut self, last: bool) -> (BytesMut, Tail) {
-        let Body { mut bytes, tail, .. } = self.body;
-        if !last {
-            // What follows begins at a multiple of eight, and a payload in between has no room to be apart.
-            tail.each_slice(|slice| bytes.put_slice(slice));
+    /// `compound`: there are others in the frame, `last`: but none behind this one.
+    fn finish(mut self, compound: bool, last: bool) -> (BytesMut, Tail) {
+        let Body { mut bytes, mut tail, .. } = self.body;
+        if compound {
+            // Each has a multiple of eight bytes, also the last; a payload has no room to be apart then.
+            std::mem::take(&mut tail).each_slice(|slice| bytes.put_slice(slice));
             bytes.put_bytes(0, bytes.len().next_multiple_of(8) - bytes.len());
+        }
+        if !last {
             self.header.next_command = u32::try_from(bytes.len()).expect("responses are far below 4 GiB");
         }
-        let tail = if last { tail } else { Tail::default() };
         let keys = match &self.protection {
             Protection::Signed(keys) => Some(keys),
             Protection::None | Protection::Sealed(_) => None,
@@ -199,7 +201,7 @@ pub(super) fn frame(responses: Vec<Response>) -> Frame {
     let mut head = BytesMut::new();
     let mut end = Tail::default();
     for (at, response) in responses.into_iter().enumerate() {
-        let (bytes, tail) = response.finish(at == last);
+        let (bytes, tail) = response.finish(last > 0, at == last);
         if head.is_empty() {
             head = bytes;
         } else {

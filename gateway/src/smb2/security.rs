@@ -29,7 +29,8 @@ const FLAGS: [(u8, u8); 5] = [
     (AceFlags::INHERITED, INHERITED),
 ];
 
-fn wire_sid(users: &Users, id: UnixId) -> Sid {
+/// A Unix id on the wire.
+pub(super) fn wire_sid(users: &Users, id: UnixId) -> Sid {
     let sid = users.sid_of(id);
     Sid::new(sid.authority(), sid.sub_authorities()).unwrap_or(Sid::NULL)
 }
@@ -45,7 +46,8 @@ fn sid_to_keep(sid: &Sid) -> Result<fsstore::Sid, NtStatus> {
     fsstore::Sid::from_bytes(&bytes).ok_or(NtStatus::INVALID_SID)
 }
 
-fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
+/// The Unix id that a SID stands for.
+pub(super) fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
     users.id_of(&crate::vserver::Sid::new(sid.authority(), sid.sub_authorities())?)
 }
 

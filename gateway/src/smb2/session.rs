@@ -93,6 +93,8 @@ pub(super) struct Session {
     pub(super) signing_required: bool,
     /// What comes in has to be encrypted, and so is what goes out.
     pub(super) sealing_required: bool,
+    /// Its client is a Mac that takes Finder's facts out of listings.
+    pub(super) reads_finder: AtomicBool,
     ended: AtomicBool,
     trees: Mutex<HashMap<u32, Arc<Tree>>>,
     opens: Mutex<HashMap<u64, Arc<Open>>>,
@@ -117,6 +119,7 @@ impl Session {
             keys,
             signing_required,
             sealing_required,
+            reads_finder: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             trees: Mutex::default(),
             opens: Mutex::default(),

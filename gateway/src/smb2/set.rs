@@ -4,19 +4,19 @@ use super::dispatch::Asked;
 use super::open::{Name, Open};
 use super::path;
 use super::reply::{Body, Failure, Reply};
+use super::times::set_time;
 use super::wire::create::{access, attribute};
-use super::wire::filetime::{self, TimeChange};
 use super::wire::info::ea::Ea;
 use super::wire::info::set::{DISPOSITION_DELETE, NewName, SetBasic, SetFile};
 use super::wire::info::{SetInfoRequest, info_type};
 use super::wire::names::Path;
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
-use super::{directory, security, shown, streams};
+use super::{directory, quota, security, shown, streams};
 use crate::openstate::{Access, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
-use fsstore::{FileKind, Op, SetAttrs, SetTime, Time, Volume, XattrHow};
+use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, Volume, XattrHow};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +34,7 @@ pub(super) async fn set(asked: &Asked) -> Reply {
         info_type::SECURITY => {
             security::set(vserver, &open, request.additional_information, &request.buffer)?;
         }
+        info_type::QUOTA => quota::set(vserver, &open, &request.buffer)?,
         _ => return Err(NtStatus::NOT_SUPPORTED.into()),
     }
     if open.write_through {
@@ -103,36 +104,37 @@ impl Setting<'_> {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
         let attrs = SetAttrs { size: Some(bytes), ..SetAttrs::default() };
-        self.execute(Op::SetAttr { file: self.open.key.file, attrs, guard: None })
+        let op = Op::SetAttr { file: self.open.key.file, attrs, guard: None };
+        self.open.write(&*self.open.volume(self.vserver)?, &self.open.context(), op)?;
+        self.open.times.lock().reveal();
+        Ok(())
     }
 
-    /// The time of making can't be changed here, and that of the last change is the volume's own.
+    /// `FileBasicInformation` (MS-FSA §2.1.5.15.2).
     fn basic(&self, basic: &SetBasic) -> Result<(), Failure> {
-        let time = |change: TimeChange| match change {
-            TimeChange::Set(filetime) => {
-                let (secs, nanos) = filetime::to_unix(filetime);
-                SetTime::To(Time { secs, nanos })
-            }
-            TimeChange::Keep | TimeChange::Suspend | TimeChange::Resume => SetTime::Keep,
-        };
-        let mut attrs = SetAttrs {
-            atime: time(basic.last_access_time),
-            mtime: time(basic.last_write_time),
-            ..SetAttrs::default()
-        };
         let attr = self.open.attr(self.vserver)?;
-        let is_dir = attr.kind == FileKind::Dir;
-        if basic.file_attributes & attribute::DIRECTORY != 0 && !is_dir {
+        let asked = basic.file_attributes;
+        let wrong = if attr.kind == FileKind::Dir { attribute::TEMPORARY } else { attribute::DIRECTORY };
+        if asked & wrong != 0 {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
-        let read_only = basic.file_attributes & attribute::READONLY != 0;
-        if basic.file_attributes != 0 && !is_dir {
-            if read_only && attr.mode & 0o222 != 0 {
-                attrs.mode = Some(attr.mode & !0o222);
-            } else if !read_only && attr.mode & 0o222 == 0 {
-                attrs.mode = Some(attr.mode | 0o200);
-            }
+        let sparse = attr.dos.unwrap_or_default().0 & DosAttributes::SPARSE;
+        let dos = DosAttributes(shown::settable(asked).0 | sparse);
+        let mut attrs = SetAttrs {
+            atime: set_time(basic.last_access_time),
+            mtime: set_time(basic.last_write_time),
+            ctime: set_time(basic.change_time),
+            btime: set_time(basic.creation_time),
+            dos: Some(dos).filter(|_| asked != 0),
+            ..SetAttrs::default()
+        };
+        let mut times = self.open.times.lock();
+        times.reveal();
+        if times.keeps_change() && attrs != SetAttrs::default() && attrs.ctime == SetTime::Keep {
+            attrs.ctime = SetTime::To(attr.ctime);
         }
+        times.hold(basic);
+        drop(times);
         if attrs == SetAttrs::default() { Ok(()) } else { self.set_attrs(attrs) }
     }
 

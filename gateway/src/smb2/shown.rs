@@ -3,19 +3,29 @@
 use super::wire::create::{FileFacts, attribute};
 use super::wire::error::REPARSE_TAG_SYMLINK;
 use super::wire::filetime;
-use fsstore::{Attr, FileKind, Time};
+use fsstore::{Attr, DosAttributes, FileKind, Time};
 
 pub(super) fn time(time: Time) -> u64 {
     filetime::from_unix(time.secs, time.nanos)
 }
 
-/// File attributes. A file that nobody may write is read-only; one whose name begins with a period is hidden.
+/// File attributes: those that were set, or what follows from mode and name where none ever were. Then a file that nobody may write is
+/// read-only, and one whose name begins with a period hidden.
 pub(super) fn attributes(attr: &Attr, name: &[u8]) -> u32 {
-    let mut shown = match attr.kind {
+    let kind = match attr.kind {
         FileKind::Dir => attribute::DIRECTORY,
         FileKind::Symlink => attribute::REPARSE_POINT,
-        _ => attribute::ARCHIVE,
+        _ => 0,
     };
+    match kind | attr.dos.map_or_else(|| of_posix(attr, name), |dos| dos.0) {
+        0 => attribute::NORMAL,
+        shown => shown,
+    }
+}
+
+fn of_posix(attr: &Attr, name: &[u8]) -> u32 {
+    let mut shown =
+        if matches!(attr.kind, FileKind::Dir | FileKind::Symlink) { 0 } else { attribute::ARCHIVE };
     if attr.kind == FileKind::File && attr.mode & 0o222 == 0 {
         shown |= attribute::READONLY;
     }
@@ -23,6 +33,11 @@ pub(super) fn attributes(attr: &Attr, name: &[u8]) -> u32 {
         shown |= attribute::HIDDEN;
     }
     shown
+}
+
+/// What a volume keeps of attributes that a client asks for (MS-FSCC §2.6). Whether a file is sparse is said by an FSCTL.
+pub(super) fn settable(asked: u32) -> DosAttributes {
+    DosAttributes(asked & DosAttributes::ALL & !DosAttributes::SPARSE)
 }
 
 /// What stands for the size of extended attributes in listings: the tag of a reparse point.

@@ -162,13 +162,14 @@ impl Model {
         }
     }
 
-    /// The streams of a file have its owner, group and mode.
+    /// The streams of a file have its owner, group, mode and DOS attributes.
     pub(super) fn share_rights(&mut self, file: FileId) {
         let Some(node) = self.nodes.get(&file).cloned() else { return };
         for stream in node.streams.values() {
             let stream = self.node_mut(*stream);
             let attr = &mut stream.attr;
             (attr.uid, attr.gid, attr.mode) = (node.attr.uid, node.attr.gid, node.attr.mode);
+            attr.dos = node.attr.dos;
             stream.acl.clone_from(&node.acl);
         }
     }

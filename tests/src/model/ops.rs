@@ -5,8 +5,8 @@ use super::share::Clone;
 use super::{Body, Model, NOBODY, Node, acl, change, comparable, content::Content, perm, regular};
 use bytes::Bytes;
 use fsstore::{
-    Attr, Change, Context, CreateHow, Done, FILE_SIZE_MAX, FileId, FileKind, FsError, LINK_MAX, Lsn,
-    NAME_MAX, Op, ROOT, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
+    AceMask, Attr, Change, Context, CreateHow, Done, DosAttributes, FILE_SIZE_MAX, FileId, FileKind, FsError,
+    LINK_MAX, Lsn, NAME_MAX, Op, ROOT, Result, SYMLINK_MAX, SetAttrs, SetTime, Time, WRITE_MAX, XattrHow,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -441,9 +441,12 @@ impl Model {
         if guard.is_some_and(|guard| guard != before.ctime) {
             return Err(FsError::NotSync);
         }
-        if node.stream_of.is_some() && (attrs.mode, attrs.uid, attrs.gid) != (None, None, None) {
+        let of_file =
+            attrs.mode.is_some() || attrs.uid.is_some() || attrs.gid.is_some() || attrs.dos.is_some();
+        if node.stream_of.is_some() && of_file {
             return Err(FsError::Invalid);
         }
+        check_dos(attrs)?;
         check_owner_only(cx, node, attrs)?;
         if let Some(size) = attrs.size {
             regular(node)?;
@@ -507,6 +510,7 @@ fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>, mode: u3
         mtime: cx.now,
         ctime: cx.now,
         btime: cx.now,
+        dos: fresh.attrs.dos,
     };
     // CHOICE: as knfsd, only root makes files for others; what anybody else says about the owner is ignored.
     if cx.uid == 0 {
@@ -515,6 +519,8 @@ fn new_attr(cx: &Context, parent: &Node, id: FileId, fresh: &Fresh<'_>, mode: u3
     }
     attr.atime = time(cx, fresh.attrs.atime).unwrap_or(attr.atime);
     attr.mtime = time(cx, fresh.attrs.mtime).unwrap_or(attr.mtime);
+    attr.ctime = time(cx, fresh.attrs.ctime).unwrap_or(attr.ctime);
+    attr.btime = time(cx, fresh.attrs.btime).unwrap_or(attr.btime);
     comparable(attr)
 }
 
@@ -541,14 +547,29 @@ fn check_owner_only(cx: &Context, node: &Node, attrs: &SetAttrs) -> Result<()> {
     if attrs.mode.is_some() && !owner {
         return Err(FsError::Perm);
     }
-    let times = [attrs.atime, attrs.mtime];
-    if !owner && times.iter().any(|t| matches!(t, SetTime::To(_))) {
+    // RFC 8881 §6.2.1.3.1: a list may say so of others.
+    let may_set = |acl| acl::grants_to(acl, cx, node, AceMask::WRITE_ATTRIBUTES);
+    let free = owner || node.acl.as_ref().is_some_and(may_set);
+    let times = [attrs.atime, attrs.mtime, attrs.ctime, attrs.btime];
+    if !free && times.iter().any(|t| matches!(t, SetTime::To(_))) {
         return Err(FsError::Perm);
     }
-    if !owner && times.contains(&SetTime::Now) {
+    if !free && (times.contains(&SetTime::Now) || attrs.dos.is_some()) {
         perm::need(cx, node, W)?;
     }
     Ok(())
+}
+
+fn check_dos(attrs: &SetAttrs) -> Result<()> {
+    let known = attrs.dos.is_none_or(|dos| dos.0 & !DosAttributes::ALL == 0);
+    if known { Ok(()) } else { Err(FsError::Invalid) }
+}
+
+/// New content is to be archived again. CHOICE: not that of a stream.
+pub(super) fn to_archive(node: &mut Node) {
+    if let (Some(dos), None) = (&mut node.attr.dos, node.stream_of) {
+        dos.0 |= DosAttributes::ARCHIVE;
+    }
 }
 
 fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
@@ -565,6 +586,10 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
     if let (Some(acl), Some(_)) = (&node.acl, attrs.mode) {
         node.acl = Some(acl::after_chmod(acl, node.attr.mode, node.attr.kind == FileKind::Dir));
     }
+    let len = if let Body::File(content) = &node.body { content.len() } else { 0 };
+    if attrs.size.is_some_and(|size| size != len) {
+        to_archive(node);
+    }
     if let (Some(size), Body::File(content)) = (attrs.size, &mut node.body) {
         if size != content.len() {
             node.attr.mtime = now;
@@ -578,7 +603,9 @@ fn apply_attrs(cx: &Context, node: &mut Node, attrs: &SetAttrs) {
     }
     node.attr.atime = time(cx, attrs.atime).unwrap_or(node.attr.atime);
     node.attr.mtime = time(cx, attrs.mtime).unwrap_or(node.attr.mtime);
-    node.attr.ctime = now;
+    node.attr.ctime = time(cx, attrs.ctime).unwrap_or(now);
+    node.attr.btime = time(cx, attrs.btime).unwrap_or(node.attr.btime);
+    node.attr.dos = attrs.dos.or(node.attr.dos);
 }
 
 /// The time of a change: that of the operation, but always after the last one, so that a client's cache sees it.
@@ -611,6 +638,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
 pub(super) fn wrote(node: &mut Node, cx: &Context) {
     let time = stamp(&node.attr, cx);
     (node.attr.mtime, node.attr.ctime) = (time, time);
+    to_archive(node);
     if cx.uid != 0 && node.stream_of.is_none() {
         node.attr.mode = without_privilege(node.attr.mode);
     }

@@ -1,6 +1,6 @@
 //! Clones of ranges and files in the model: there is nothing to share here, so bytes are copied.
 
-use super::ops::{stamp, without_privilege};
+use super::ops::{stamp, to_archive, without_privilege};
 use super::perm::{R, W, X};
 use super::{Body, Model, Node, change, perm, regular};
 use fsstore::{CLONE_MAX, Context, Done, FILE_SIZE_MAX, FileId, FsError, Result};
@@ -42,7 +42,9 @@ impl Model {
         node.attr.size = size;
         let time = stamp(&node.attr, cx);
         (node.attr.mtime, node.attr.ctime) = (time, time);
+        to_archive(node);
         if what.whole {
+            node.attr.dos = source.attr.dos;
             let gid = source.attr.gid;
             node.attr.mode = source.attr.mode;
             node.attr.mtime = source.attr.mtime;

@@ -1,6 +1,7 @@
 //! The contexts of CREATE: what a client asks beside opening a file, and what it is answered (MS-SMB2 §3.3.5.9.1 and on).
 
 use super::Opening;
+use crate::smb2::apple;
 use crate::smb2::open::Open;
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::create_replies::CreateReplyContext;
@@ -33,6 +34,7 @@ impl Opening<'_> {
                     file_id: attr.id.ino.0,
                     volume_id: open.key.volume.0,
                 }),
+                CreateContext::Apple { .. } => apple::answer(&self.asked.session, context),
                 _ => None,
             })
             .collect()

@@ -3,6 +3,7 @@
 use super::Opening;
 use crate::smb2::reply::Failure;
 use crate::smb2::security;
+use crate::smb2::shown;
 use crate::smb2::wire::create::*;
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::security::SecurityDescriptor;
@@ -22,13 +23,15 @@ impl Opening<'_> {
         }
         let (dir, name) = (self.found.dir, self.found.name.clone());
         let is_dir = self.request.options & options::DIRECTORY_FILE != 0;
-        let read_only = self.request.file_attributes & attribute::READONLY != 0;
-        let mode = match (is_dir, read_only) {
-            (true, _) => DIR_MODE,
-            (false, true) => FILE_MODE & !0o222,
-            (false, false) => FILE_MODE,
+        let asked = self.request.file_attributes;
+        if is_dir && asked & attribute::TEMPORARY != 0 {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let attrs = SetAttrs {
+            mode: Some(if is_dir { DIR_MODE } else { FILE_MODE }),
+            dos: Some(shown::settable(asked | if is_dir { 0 } else { attribute::ARCHIVE })),
+            ..SetAttrs::default()
         };
-        let attrs = SetAttrs { mode: Some(mode), ..SetAttrs::default() };
         let op = if is_dir {
             Op::Mkdir { dir, name, attrs }
         } else {

@@ -12,11 +12,11 @@ use super::dispatch::Asked;
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
-use super::rights;
 use super::streams::Named;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::names::Path;
+use super::{quota, rights};
 use crate::openstate::FileKey;
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
@@ -33,14 +33,20 @@ pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, 
     contexts::check(&request.contexts)?;
     let name = std::mem::take(&mut request.name);
     let path = Path::parse(&name)?;
-    let named = path.stream.map(Named::of).transpose()?;
+    let is_quota_file = quota::is_file(&path);
+    let (path, named) = if is_quota_file {
+        (Path { components: Vec::new(), stream: None }, None)
+    } else {
+        let named = path.stream.map(Named::of).transpose()?;
+        (path, named)
+    };
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, request, cx, volume, found, stream }.run().await
+    Opening { asked, inside, request, cx, volume, found, stream, is_quota_file }.run().await
 }
 
 /// A CREATE under way: its path is walked.
@@ -52,6 +58,7 @@ struct Opening<'a> {
     volume: Arc<Volume>,
     found: Found,
     stream: Option<stream::Wanted>,
+    is_quota_file: bool,
 }
 
 impl Opening<'_> {
@@ -111,7 +118,9 @@ impl Opening<'_> {
             owner,
             delete_on_close: AtomicBool::new(self.request.options & options::DELETE_ON_CLOSE != 0),
             position: AtomicU64::new(0),
+            quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
+            times: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }

@@ -4,8 +4,8 @@ use super::Opening;
 use super::check::Deed;
 use crate::smb2::open::Open;
 use crate::smb2::reply::Body;
-use crate::smb2::shown;
 use crate::smb2::wire::create::*;
+use crate::smb2::{quota, shown};
 use fsstore::Attr;
 
 impl Opening<'_> {
@@ -15,7 +15,7 @@ impl Opening<'_> {
             oplock_level: oplock::NONE,
             flags: 0,
             action: deed.action(),
-            file: shown::facts(attr, &self.found.name),
+            file: if self.is_quota_file { quota::file() } else { shown::facts(attr, &self.found.name) },
             file_id: open.id,
             contexts: self.answers(open, attr, most),
         };

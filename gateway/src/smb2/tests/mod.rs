@@ -1,7 +1,12 @@
 //! A server over a real volume on loopback, and a client that can do everything a little wrong.
 
+mod apple;
+mod attributes;
 mod client;
+mod compound;
+mod files;
 mod protection;
+mod quota;
 mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
@@ -77,6 +82,13 @@ impl Site {
         peer.log_in().await;
         peer.tree_connect("data").await;
         peer
+    }
+
+    /// The volume behind the share.
+    fn volume(&self) -> Arc<Volume> {
+        let namespace = self.vserver.namespace();
+        let (volume, _) = namespace.resolve("/").unwrap();
+        Arc::clone(&namespace.volume(volume).unwrap().volume)
     }
 
     /// Whether the share has a directory of that name.

@@ -1,8 +1,6 @@
 //! Named streams: bytes of their own, share modes of their own, the life of their file (MS-FSCC §2.1.5, MS-FSA §2.1.5.1).
 
 use super::Site;
-use super::client::Peer;
-use crate::smb2::wire::header::{Command, HEADER_LEN};
 use crate::smb2::wire::status::NtStatus;
 
 const OPEN: u32 = 1;
@@ -15,103 +13,6 @@ const READ_WRITE: u32 = 3;
 const DELETE: u32 = 0x0001_0000;
 /// `FILE_DELETE_ON_CLOSE`.
 const DELETE_ON_CLOSE: u32 = 0x1000;
-
-type Id = [u8; 16];
-
-fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
-}
-
-impl Peer {
-    async fn open(&mut self, name: &str, access: u32, share: u32, how: u32) -> Result<Id, NtStatus> {
-        self.open_with(name, access, share, how, 0).await
-    }
-
-    async fn open_with(
-        &mut self,
-        name: &str,
-        access: u32,
-        share: u32,
-        disposition: u32,
-        options: u32,
-    ) -> Result<Id, NtStatus> {
-        let name = utf16(name);
-        let mut body = 57_u16.to_le_bytes().to_vec();
-        body.extend([0, 0]);
-        body.extend(2_u32.to_le_bytes());
-        body.extend([0; 16]);
-        body.extend([access | 0x80, 0, share, disposition, options].map(u32::to_le_bytes).concat());
-        body.extend([120, u16::try_from(name.len()).unwrap()].map(u16::to_le_bytes).concat());
-        body.extend([0; 8]);
-        body.extend(name);
-        let (status, response) = self.call(Command::Create, &body).await;
-        if status == NtStatus::SUCCESS { Ok(response[64..80].try_into().unwrap()) } else { Err(status) }
-    }
-
-    /// The status and the body of a response.
-    async fn call(&mut self, command: Command, body: &[u8]) -> (NtStatus, Vec<u8>) {
-        let request = self.signed(command, body);
-        let (header, response) = self.ask(&request).await.unwrap();
-        (header.status, response[HEADER_LEN..].to_vec())
-    }
-
-    async fn write(&mut self, id: Id, data: &[u8]) {
-        let mut body = [49_u16, 112].map(u16::to_le_bytes).concat();
-        body.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-        body.extend([0; 8]);
-        body.extend(id);
-        body.extend([0; 16]);
-        body.extend(data);
-        assert_eq!(self.call(Command::Write, &body).await.0, NtStatus::SUCCESS);
-    }
-
-    async fn read(&mut self, id: Id) -> Vec<u8> {
-        let mut body = [49_u16, 0].map(u16::to_le_bytes).concat();
-        body.extend(100_u32.to_le_bytes());
-        body.extend([0; 8]);
-        body.extend(id);
-        body.extend([0; 17]);
-        let (status, response) = self.call(Command::Read, &body).await;
-        assert_eq!(status, NtStatus::SUCCESS);
-        response[16..].to_vec()
-    }
-
-    async fn close(&mut self, id: Id) {
-        let mut body = [24_u16, 0, 0, 0].map(u16::to_le_bytes).concat();
-        body.extend(id);
-        assert_eq!(self.call(Command::Close, &body).await.0, NtStatus::SUCCESS);
-    }
-
-    /// What QUERY_INFO gives of a file.
-    async fn query(&mut self, id: Id, class: u8) -> Vec<u8> {
-        let mut body = vec![41, 0, 1, class];
-        body.extend(1000_u32.to_le_bytes());
-        body.extend([0; 16]);
-        body.extend(id);
-        body.push(0);
-        let (status, response) = self.call(Command::QueryInfo, &body).await;
-        assert_eq!(status, NtStatus::SUCCESS);
-        response[8..].to_vec()
-    }
-
-    /// The file's streams, as `FileStreamInformation` names them.
-    async fn streams(&mut self, id: Id) -> Vec<String> {
-        let list = self.query(id, 22).await;
-        let mut names = Vec::new();
-        let mut rest = &list[..];
-        loop {
-            let next = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
-            let len = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
-            let units: Vec<u16> =
-                rest[24..24 + len].as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
-            names.push(String::from_utf16(&units).unwrap());
-            if next == 0 {
-                return names;
-            }
-            rest = &rest[next..];
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_stream_has_bytes_of_its_own_and_a_name_of_any_case() {

@@ -119,6 +119,19 @@ pub struct Entry<'a> {
     /// Bytes of its extended attributes, or, where `attributes` has `REPARSE_POINT`, the tag.
     pub ea_size: u32,
     pub file_id: u64,
+    /// Only in `IdBothDirectory`.
+    pub finder: Option<Finder>,
+}
+
+/// What a Mac that asked for it (`AAPL`) finds in the places of the size of extended attributes and of the short name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finder {
+    /// The rights that the user has.
+    pub access: u32,
+    /// Bytes of the resource fork.
+    pub resource_fork_len: u64,
+    /// Type and creator, flags, extended flags, time of making: `FinderInfo` without what listings do not need.
+    pub info: [u8; 16],
 }
 
 /// Entries for a reply in the making.
@@ -190,8 +203,13 @@ fn put_class_facts(class: EntryClass, entry: &Entry, out: &mut BytesMut) {
             put_no_short_name(out);
         }
         EntryClass::IdBothDirectory => {
-            out.put_u32_le(entry.ea_size);
-            put_no_short_name(out);
+            match &entry.finder {
+                Some(finder) => put_finder(finder, out),
+                None => {
+                    out.put_u32_le(entry.ea_size);
+                    put_no_short_name(out);
+                }
+            }
             out.put_u16_le(0);
             out.put_u64_le(entry.file_id);
         }
@@ -212,6 +230,14 @@ fn put_class_facts(class: EntryClass, entry: &Entry, out: &mut BytesMut) {
             }
         }
     }
+}
+
+fn put_finder(finder: &Finder, out: &mut BytesMut) {
+    out.put_u32_le(finder.access);
+    // The length of the short name, which Macs want to see as if there were one.
+    out.put_u16_le(24);
+    out.put_u64_le(finder.resource_fork_len);
+    out.put_slice(&finder.info);
 }
 
 /// `ShortNameLength`, a reserved byte and twelve characters.

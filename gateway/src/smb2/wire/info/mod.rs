@@ -4,6 +4,7 @@
 
 pub mod ea;
 pub mod file;
+pub mod quota;
 pub mod set;
 pub mod stream;
 pub mod volume;

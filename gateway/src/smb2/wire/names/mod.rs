@@ -74,6 +74,9 @@ pub struct Path<'a> {
     pub stream: Option<Stream<'a>>,
 }
 
+/// What stands between components. MS-FSCC §2.1.5 has `\` alone; other servers take `/` too, which no name has.
+const SEPARATORS: [char; 2] = ['\\', '/'];
+
 impl<'a> Path<'a> {
     /// Takes `a\b\name:stream:type` apart. One `\` at the end is passed over.
     ///
@@ -85,7 +88,8 @@ impl<'a> Path<'a> {
             return Err(Malformed::new("path"));
         }
         let path = path.strip_suffix('\\').unwrap_or(path);
-        let mut components: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('\\').collect() };
+        let mut components: Vec<&str> =
+            if path.is_empty() { Vec::new() } else { path.split(SEPARATORS).collect() };
         let mut stream = None;
         if let Some(last) = components.pop() {
             let (name, of_file) = split_stream(last)?;

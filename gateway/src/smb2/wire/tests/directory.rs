@@ -23,6 +23,7 @@ const ENTRY: Entry = Entry {
     attributes: 0x20,
     ea_size: 7,
     file_id: 0x1122_3344_5566_7788,
+    finder: None,
 };
 
 const FACTS: &str = "0100000000000000 0200000000000000 0300000000000000 0400000000000000

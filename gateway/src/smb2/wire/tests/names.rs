@@ -42,7 +42,7 @@ fn a_path_that_names_nothing_is_refused_with_its_status() {
         (r"a\.\b", NtStatus::OBJECT_NAME_INVALID),
         (r"a\\b", NtStatus::OBJECT_NAME_INVALID),
         (r"a\\", NtStatus::OBJECT_NAME_INVALID),
-        (r"a/b", NtStatus::OBJECT_NAME_INVALID),
+        (r"a//b", NtStatus::OBJECT_NAME_INVALID),
         (r"a*", NtStatus::OBJECT_NAME_INVALID),
         ("a\0", NtStatus::OBJECT_NAME_INVALID),
         ("a\u{1f}", NtStatus::OBJECT_NAME_INVALID),
