@@ -109,7 +109,7 @@ fn a_mask_only_ever_allows_and_survives_the_log() {
     let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
     let deny = Ace { kind: AceKind::Deny, who: AceWho::Mask, flags: 0, mask: AceMask::READ_DATA };
-    let set = Op::SetAcl { file, acl: Some(Acl { aces: vec![deny] }) };
+    let set = Op::SetAcl { file, acl: Some(Acl { aces: vec![deny], nt: None }) };
     assert_eq!(f.volume.execute(&user(0), set).map(drop), Err(FsError::Invalid));
     let acl = Acl::masked(0o640, two_and_group(), false);
     f.set(file, acl.clone());

@@ -102,3 +102,14 @@ fn new_files_inherit_as_with_windows() {
     assert_eq!(f.mode(alone), 0o700, "nothing to inherit: it is its owner's");
     assert!(!f.may(&user(3), alone, Access::READ));
 }
+
+#[test]
+fn a_chmod_keeps_what_the_descriptor_says_beside_its_list() {
+    let f = Fixture::new();
+    let file = f.make(ROOT, "a", 0o600, false);
+    f.set(file, nt(NtControl::PROTECTED | NtControl::NO_LIST, &[allow(AceWho::Everyone, AceMask::ALL, 0)]));
+    assert_eq!(f.mode(file), 0o777);
+    f.chmod(file, 0o640);
+    assert_eq!((f.mode(file), f.acl(file).nt.unwrap().control), (0o640, NtControl::PROTECTED));
+    assert!(!f.may(&user(3), file, Access::READ));
+}

@@ -133,7 +133,7 @@ async fn answer(world: &World, sent: &Sent) -> Option<Bytes> {
             );
             Some(Message::into_bytes(message))
         }
-        Outcome::Drop | Outcome::Close => None,
+        Outcome::Drop | Outcome::Close | Outcome::Later(..) => None,
     }
 }
 

@@ -2,12 +2,14 @@
 
 use super::caller::{Failed, Reply, Shown, check_name, handle};
 use super::dispatch::Handler;
+use super::others::{self, Touched};
 use super::procedures::{
     Access, Access3Args, Access3ResOk, GetAttr, Lookup, Lookup3ResOk, ReadLink, ReadLink3ResOk, SetAttr,
     SetAttr3Args,
 };
 use super::status::NfsStat3;
 use super::types::{DirOpArgs3, NfsFh3, NfsPath3, NfsTime3, SAttr3, SetTime3};
+use crate::openstate::Deed;
 use crate::vserver::{Caller, Target};
 use fsstore::{FsError, Op, ROOT, SetAttrs, SetTime};
 
@@ -43,6 +45,13 @@ impl Handler for GetAttr {
 
 impl Handler for SetAttr {
     const ONCE: bool = true;
+
+    fn touches(caller: &Caller, args: &SetAttr3Args) -> Vec<Touched> {
+        match args.new_attributes.size {
+            Some(_) => others::file(caller, &args.object.0, Deed::Change),
+            None => Vec::new(),
+        }
+    }
 
     async fn handle(caller: &Caller, args: SetAttr3Args) -> Reply<Self> {
         let target = caller.target_to_change(&args.object.0)?;

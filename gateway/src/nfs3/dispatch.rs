@@ -4,15 +4,18 @@
 use super::acl::{GetAcl, SetAcl};
 use super::caller::Reply;
 use super::io::IO_LEN_MAX;
+use super::others::{self, InWay, Touched};
 use super::procedures::*;
+use super::status::NfsStat3;
 use crate::rpc::auth::Credential;
 use crate::rpc::call::{Call, Refusal, encode_success};
 use crate::rpc::server::{Outcome, Request};
-use crate::vserver::{Caller, Cost, Vserver};
+use crate::vserver::{Caller, Cost, GatePass, Vserver};
 use crate::xdr::{Decoder, Encoder, Message, Xdr};
 use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A procedure that this server runs.
 pub(super) trait Handler: Procedure + Sized {
@@ -22,6 +25,11 @@ pub(super) trait Handler: Procedure + Sized {
     /// Bytes that limits and the write throttle count.
     fn cost(_: &Self::Args) -> Cost {
         Cost::default()
+    }
+
+    /// What it does with files that others may have something of.
+    fn touches(_: &Caller, _: &Self::Args) -> Vec<Touched> {
+        Vec::new()
     }
 
     /// Runs it.
@@ -112,7 +120,7 @@ impl Running<'_> {
         if let Err(outcome) = request.unless_gone(admitted).await {
             return outcome;
         }
-        let _pass = match vserver.pass(request).await {
+        let _pass = match self.enter::<P>(&credential, &args).await {
             Ok(pass) => pass,
             Err(outcome) => return outcome,
         };
@@ -120,6 +128,33 @@ impl Running<'_> {
             return vserver.once(request, self.answer::<P>(credential, args)).await;
         }
         Outcome::Reply(self.answer::<P>(credential, args).await)
+    }
+
+    /// Into the gate, when nobody of another protocol is in the way.
+    async fn enter<P: Handler>(&self, credential: &Credential, args: &P::Args) -> Result<GatePass, Outcome> {
+        let Running { vserver, request } = self;
+        let until = Instant::now() + others::PATIENCE;
+        loop {
+            let pass = vserver.pass(request).await?;
+            if !vserver.locks.is_anything_open() {
+                return Ok(pass);
+            }
+            let caller = Caller::new(Arc::clone(vserver), request, credential.clone());
+            let wait = match others::in_way(&caller, &P::touches(&caller, args)) {
+                InWay::Nobody => return Ok(pass),
+                InWay::Wait(wait) if Instant::now() < until => wait,
+                InWay::Wait(_) => return Err(self.failed::<P>(NfsStat3::JukeBox)),
+                InWay::Denied(status) => return Err(self.failed::<P>(status)),
+            };
+            drop(pass);
+            request.unless_gone(wait.within(until).over()).await?;
+        }
+    }
+
+    fn failed<P: Handler>(&self, status: NfsStat3) -> Outcome {
+        let mut out = success(self.request.call.xid);
+        Res3::<P>::Fail(status, P::Fail::default()).encode(&mut out);
+        Outcome::Reply(out.finish())
     }
 
     async fn answer<P: Handler>(&self, credential: Credential, args: P::Args) -> Message {

@@ -2,11 +2,13 @@
 
 use super::caller::{Reply, Shown};
 use super::dispatch::Handler;
+use super::others::{self, Touched};
 use super::procedures::{
     Commit, Commit3Args, Commit3ResOk, Read, Read3Args, Read3ResOk, Write, Write3Args, Write3ResOk,
 };
 use super::status::NfsStat3;
 use super::types::{ReadPayload, StableHow};
+use crate::openstate::Deed;
 use crate::vserver::{Caller, Cost, Target};
 use crate::xdr::Tail;
 use fsstore::{Context, Done, FileId, FsError, Op, Volume};
@@ -39,6 +41,10 @@ impl Handler for Read {
         Cost { read: args.count.min(IO_LEN_MAX), written: 0 }
     }
 
+    fn touches(caller: &Caller, args: &Read3Args) -> Vec<Touched> {
+        others::file(caller, &args.file.0, Deed::Read)
+    }
+
     async fn handle(caller: &Caller, args: Read3Args) -> Reply<Self> {
         let target = caller.target(&args.file.0)?;
         let (offset, len) = (args.offset, args.count.min(IO_LEN_MAX) as usize);
@@ -63,6 +69,10 @@ impl Handler for Read {
 impl Handler for Write {
     fn cost(args: &Write3Args) -> Cost {
         Cost { read: 0, written: u32::try_from(args.data.0.len()).unwrap_or(u32::MAX) }
+    }
+
+    fn touches(caller: &Caller, args: &Write3Args) -> Vec<Touched> {
+        others::file(caller, &args.file.0, Deed::Change)
     }
 
     async fn handle(caller: &Caller, args: Write3Args) -> Reply<Self> {

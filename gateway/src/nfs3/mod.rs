@@ -9,6 +9,7 @@ mod info;
 mod io;
 pub mod mount;
 mod namespace;
+mod others;
 pub mod procedures;
 mod readdir;
 pub mod status;

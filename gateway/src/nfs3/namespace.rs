@@ -4,9 +4,11 @@
 use super::attr::set_attrs;
 use super::caller::{Failed, Reply, Shown, check_entry_name, handle};
 use super::dispatch::Handler;
+use super::others::{self, Touched};
 use super::procedures::*;
 use super::status::NfsStat3;
 use super::types::{DirOpArgs3, FType3, FileName3, SAttr3, WccData};
+use crate::openstate::Deed;
 use crate::vserver::{Caller, Target};
 use bytes::Bytes;
 use fsstore::{CreateHow, Done, FileKind, Op, SetAttrs};
@@ -53,6 +55,15 @@ fn of_client(verifier: [u8; 8], client: IpAddr) -> [u8; 8] {
 
 impl Handler for Create {
     const ONCE: bool = true;
+
+    fn touches(caller: &Caller, args: &Create3Args) -> Vec<Touched> {
+        match &args.how {
+            CreateHow3::Unchecked(attributes) if attributes.size.is_some() => {
+                others::named(caller, &args.place.dir.0, &args.place.name.0, Deed::Change)
+            }
+            _ => Vec::new(),
+        }
+    }
 
     async fn handle(caller: &Caller, args: Create3Args) -> Reply<Self> {
         create(caller, &args.place, |dir, name| {
@@ -146,6 +157,10 @@ async fn remove(
 impl Handler for Remove {
     const ONCE: bool = true;
 
+    fn touches(caller: &Caller, args: &DirOpArgs3) -> Vec<Touched> {
+        others::named(caller, &args.dir.0, &args.name.0, Deed::Unname)
+    }
+
     async fn handle(caller: &Caller, args: DirOpArgs3) -> Reply<Self> {
         remove(caller, &args, |dir, name| Op::Remove { dir: dir.file, name }).await
     }
@@ -161,6 +176,13 @@ impl Handler for RmDir {
 
 impl Handler for Rename {
     const ONCE: bool = true;
+
+    fn touches(caller: &Caller, args: &Rename3Args) -> Vec<Touched> {
+        [&args.from, &args.to]
+            .into_iter()
+            .flat_map(|place| others::named(caller, &place.dir.0, &place.name.0, Deed::Unname))
+            .collect()
+    }
 
     async fn handle(caller: &Caller, args: Rename3Args) -> Reply<Self> {
         let from_dir = caller.target_to_change(&args.from.dir.0)?;

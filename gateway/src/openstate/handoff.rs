@@ -253,7 +253,8 @@ fn take_share(input: &mut Decoder, owners: &[Arc<Owner>]) -> Result<(FileKey, Sh
     let file = take_file(input)?;
     let owner = take_owner(input, owners)?;
     let (access, deny) = (Access::from_bits(input.u32()?), Access::from_bits(input.u32()?));
-    Ok((file, Share { owner, access, deny, incarnation: input.u32()?, since_s: input.u64()? }))
+    let (incarnation, since_s) = (input.u32()?, input.u64()?);
+    Ok((file, Share { owner, access, deny, incarnation, since_s, looks_only: false }))
 }
 
 fn take_owner(input: &mut Decoder, owners: &[Arc<Owner>]) -> Result<Arc<Owner>, HandoffError> {

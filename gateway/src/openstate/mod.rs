@@ -9,9 +9,13 @@
 //! soon as nothing that is *held* keeps it out; a stream of shared locks can make an exclusive one wait for long, as
 //! with Linux. A request that would close a circle of waiting owners is refused.
 
+mod caching;
+#[cfg(test)]
+mod caching_tests;
 mod grace;
 mod handoff;
 mod locks;
+mod opening;
 mod owner;
 mod shares;
 mod table;
@@ -20,9 +24,11 @@ mod tests;
 mod waiter;
 mod watched;
 
+pub use caching::{AnswerError, Break, Caching, CachingRequest, Deed, Granted, Holder, LeaseId, Touch};
 pub use grace::Grace;
 pub use handoff::HandoffError;
 pub use locks::Held;
+pub use opening::{BreakWait, OpenRequest, Opening};
 pub use owner::{ByteRange, Client, FileKey, Owner, Protocol};
 pub use shares::{Access, Share};
 pub use waiter::{Wait, Waiter};
@@ -30,8 +36,9 @@ pub use watched::{WatchFailed, WatchFuture, WatchJournal, WatchedClient, Watched
 
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use table::Table;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How much a table may hold.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +180,12 @@ pub struct LockTable {
     table: Mutex<Table>,
     /// There may be grants to tell.
     granted: Notify,
+    /// Says that somebody gave up what they kept of a file.
+    stirred: watch::Sender<()>,
+    /// Leases and oplocks that there are.
+    cached: AtomicUsize,
+    /// Reservations that there are.
+    opened: AtomicUsize,
     /// Held by the one task that tells clients of their locks: several LIFs serve one vserver.
     pub teller: tokio::sync::Mutex<()>,
 }
@@ -395,7 +408,15 @@ impl LockTable {
         let mut table = self.table.lock();
         let value = change(&mut table);
         let tell = !table.untold.is_empty();
+        let news = std::mem::take(&mut table.news);
+        let stirred = std::mem::take(&mut table.stirred);
+        self.cached.store(table.keepers, Ordering::Relaxed);
+        self.opened.store(table.shares, Ordering::Relaxed);
         drop(table);
+        news.into_iter().for_each(|(holder, news)| holder.tell(news));
+        if stirred {
+            self.stirred.send_replace(());
+        }
         if tell {
             self.granted.notify_one();
         }

@@ -43,6 +43,8 @@ pub struct Share {
     pub incarnation: u32,
     /// Since when, in seconds since 1970.
     pub since_s: u64,
+    /// The owner looks at attributes only, and is in nobody's way.
+    pub looks_only: bool,
 }
 
 /// The reservations of one file, one for each owner.

@@ -1,6 +1,7 @@
 //! The tables behind [`super::LockTable`], without its mutex: files, waiting locks, grants not yet told, and the
 //! bounds on their number. No clock, no input or output.
 
+use super::caching::{Caches, LeaseId, News};
 use super::locks::{Held, Locks};
 use super::owner::{ByteRange, Client, FileKey, Owner};
 use super::shares::{Access, Share, Shares};
@@ -20,6 +21,8 @@ const OWNERS_SPARE: usize = 64;
 pub(super) struct FileState {
     pub(super) locks: Locks,
     pub(super) shares: Shares,
+    /// What those who have `shares` keep.
+    pub(super) caches: Caches,
     /// The file goes when the last of `shares` does.
     pub(super) delete_pending: bool,
     pub(super) waiting: Vec<u64>,
@@ -64,6 +67,14 @@ pub(super) struct Table {
     owner_bytes: usize,
     pub(super) held: usize,
     pub(super) shares: usize,
+    /// The file of each lease.
+    pub(super) leases: HashMap<LeaseId, FileKey>,
+    /// Leases and oplocks.
+    pub(super) keepers: usize,
+    /// Breaks that nobody was told of yet.
+    pub(super) news: News,
+    /// Somebody gave up what they kept.
+    pub(super) stirred: bool,
     next_id: u64,
 }
 
@@ -278,7 +289,8 @@ impl Table {
         if !shares.held.iter().any(|share| *share.owner == **owner) {
             self.room(&owner.client, limits)?;
         }
-        self.put_share(file, Share { owner: Arc::clone(owner), access, deny, incarnation, since_s });
+        let share = Share { owner: Arc::clone(owner), access, deny, incarnation, since_s, looks_only: false };
+        self.put_share(file, share);
         Ok(None)
     }
 
@@ -305,6 +317,7 @@ impl Table {
             return Unshared::default();
         }
         let mut had = false;
+        self.drop_caches(file, owner);
         self.change_shares(file, &owner.client, |shares| had = shares.clear(owner));
         let protocol = owner.client.protocol;
         let mut delete = false;
@@ -353,8 +366,10 @@ impl Table {
             freed += 1;
         }
         let mut unshared = 0;
+        let mut closed = Vec::new();
         for share in state.shares.held.iter().filter(|share| gone(&share.owner, share.incarnation)) {
             count_down(&mut self.clients, &share.owner.client);
+            closed.push(Arc::clone(&share.owner));
             unshared += 1;
         }
         if freed + unshared > 0 {
@@ -362,6 +377,7 @@ impl Table {
             state.shares.held.retain(|share| !gone(&share.owner, share.incarnation));
             self.held -= freed;
             self.shares -= unshared;
+            closed.iter().for_each(|owner| self.drop_caches(file, owner));
             self.wake(file);
         }
         if self.files.get(&file).is_some_and(FileState::is_empty) {
@@ -470,7 +486,7 @@ impl Table {
         recount(&mut self.clients, client, before, after);
     }
 
-    fn admit(&mut self, owner: Owner, limits: &Limits) -> Result<Arc<Owner>, Full> {
+    pub(super) fn admit(&mut self, owner: Owner, limits: &Limits) -> Result<Arc<Owner>, Full> {
         let len = owner.id.len();
         if !self.owners.contains(&owner) && self.owner_bytes + len > limits.owner_bytes_max {
             self.forget_owners();
@@ -482,7 +498,7 @@ impl Table {
     }
 
     /// Whether a client may have one more, held or waited for.
-    fn room(&self, client: &Arc<Client>, limits: &Limits) -> Result<(), Full> {
+    pub(super) fn room(&self, client: &Arc<Client>, limits: &Limits) -> Result<(), Full> {
         let all = self.held + self.shares + self.waiting.len();
         let mine = self.clients.get(client).map_or(0, |used| used.held + used.waiting);
         let known = self.clients.contains_key(client) || self.clients.len() < limits.clients_max;
@@ -508,7 +524,7 @@ impl Table {
     }
 
     /// Keeps nothing of a file that has nothing any more, nor for long of owners.
-    fn tidy(&mut self, file: FileKey) {
+    pub(super) fn tidy(&mut self, file: FileKey) {
         if self.files.get(&file).is_some_and(FileState::is_empty) {
             self.files.remove(&file);
         }

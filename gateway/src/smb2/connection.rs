@@ -88,7 +88,7 @@ impl Connection {
         if sessions.len() >= SESSIONS_MAX {
             // Whatever a request that ran at its end has opened since is closed with it.
             let ended = sessions.extract_if(|_, session| session.has_ended());
-            ended.for_each(|(_, session)| self.end_session(&session));
+            ended.for_each(|(_, session)| self.end_session(&session, false));
         }
         if sessions.len() >= SESSIONS_MAX {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
@@ -102,12 +102,12 @@ impl Connection {
     /// Ends a session: what it has open is closed.
     pub(super) fn log_off(&self, id: u64) {
         if let Some(session) = self.session(id) {
-            self.end_session(&session);
+            self.end_session(&session, false);
         }
     }
 
-    fn end_session(&self, session: &Session) {
-        self.listener.state.end(&self.listener.vserver, session);
+    fn end_session(&self, session: &Session, lost: bool) {
+        self.listener.state.end(&self.listener.vserver, session, lost);
     }
 
     pub(super) fn take_pending(&self, id: u64) -> Option<Pending> {
@@ -152,7 +152,6 @@ impl Connection {
         }
     }
 
-    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
     /// Sends what no request asks for. A client that does not take it in time is given up.
     pub(super) fn send(&self, frame: Frame) {
         if self.unasked.try_send(frame).is_err() {
@@ -162,7 +161,7 @@ impl Connection {
 
     fn end(&self) {
         let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
-        sessions.iter().for_each(|session| self.end_session(session));
+        sessions.iter().for_each(|session| self.end_session(session, true));
     }
 }
 

@@ -14,7 +14,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{close, create, directory, io, ioctl, locking, login, negotiate, pipe, query, set};
+use super::{caching, close, create, directory, io, ioctl, locking, login, negotiate, pipe, query};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -301,6 +301,10 @@ async fn one(
     if command == Some(Command::SessionSetup) {
         return Step::Done(log_in(question, agreed, &message));
     }
+    if command == Some(Command::Echo) && question.header.session_id == 0 && sealed.is_none() {
+        // It asks whether anybody is there, not for whom (§3.3.5.17).
+        return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
+    }
     let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
         Ok((session, protection)) => {
             question.protection = protection;
@@ -516,24 +520,19 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         (_, Transfer::Read(request)) => io::read(&asked, request).await,
         (_, Transfer::Write(request)) => io::write(&asked, request).await,
         (Command::TreeDisconnect, _) => disconnect(&asked, &pass),
-        (Command::Create, _) => return Some(Answer::Now(opened(create::create(&asked, &pass).await))),
+        (Command::Create, _) => return Some(create::create(asked, pass).await),
         (Command::Close, _) => close::close(&asked, &pass),
         (Command::Flush, _) => io::flush(&asked).await,
         (Command::Lock, _) => return Some(locking::lock(asked)),
         (Command::Ioctl, _) => ioctl::ioctl(&asked)?,
         (Command::QueryDirectory, _) => directory::query(&asked),
         (Command::QueryInfo, _) => query::query(&asked),
-        (Command::SetInfo, _) => set::set(&asked).await,
-        (Command::ChangeNotify | Command::OplockBreak, _) => Err(NtStatus::NOT_SUPPORTED.into()),
+        (Command::SetInfo, _) => return Some(caching::set(asked, pass).await),
+        (Command::OplockBreak, _) => caching::answer(&asked),
+        (Command::ChangeNotify, _) => Err(NtStatus::NOT_SUPPORTED.into()),
         _ => Err(NtStatus::INVALID_PARAMETER.into()),
     };
     Some(Answer::from(reply))
-}
-
-/// What a CREATE leaves for those that are related to it.
-fn opened(made: Result<(FileId, Body), Failure>) -> Done {
-    let file = Some(made.as_ref().map(|(id, _)| *id).map_err(|failure| failure.status));
-    Done { reply: made.map(|(_, body)| body), file }
 }
 
 /// A request in `IPC$`.

@@ -7,7 +7,7 @@ use super::wire::create::access;
 use super::wire::io::*;
 use super::wire::plain::FlushResponse;
 use super::wire::status::NtStatus;
-use crate::openstate::ByteRange;
+use crate::openstate::{ByteRange, Deed};
 use crate::vserver::Vserver;
 use crate::xdr::Tail;
 use fsstore::{Context, FileKind, FsError, Op, Volume};
@@ -93,6 +93,8 @@ pub(super) async fn write(asked: &Asked, request: WriteRequest) -> Reply {
     let len = request.data.len();
     check_range(asked, request.offset, len)?;
     check_locks(vserver, &open, request.offset, len, true)?;
+    // Nobody who may write has to wait: what others have written is back since they let this one in.
+    vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
     let (volume, cx) = (open.volume(vserver)?, open.context());
     let op = Op::Write { file: open.key.file, offset: request.offset, data: request.data };
     let done = if len <= INLINE_WRITE_LEN_MAX {

@@ -9,7 +9,7 @@ use super::wire::lock::{
 };
 use super::wire::plain::LockResponse;
 use super::wire::status::NtStatus;
-use crate::openstate::{ByteRange, LockOutcome, LockRequest as Wanted, Wait, Waiter};
+use crate::openstate::{ByteRange, Deed, LockOutcome, LockRequest as Wanted, Wait, Waiter};
 use crate::vserver::Vserver;
 use fsstore::FileKind;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub(super) fn lock(asked: Asked) -> Answer {
         Ok(Some((open, waits))) => Answer::Later(Box::pin(async move {
             tokio::select! {
                 () = waits.waiter.granted() => {
+                    waits.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                     waits.keep();
                     Done::from(done())
                 }
@@ -137,7 +138,10 @@ fn take(
         wait,
     };
     match vserver.locks.lock(wanted) {
-        Ok(LockOutcome::Granted) => Ok(None),
+        Ok(LockOutcome::Granted) => {
+            vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
+            Ok(None)
+        }
         Ok(LockOutcome::Waiting) => Ok(Some(range)),
         Ok(LockOutcome::Denied(_) | LockOutcome::Deadlock) => Err(NtStatus::LOCK_NOT_GRANTED),
         Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),

@@ -6,12 +6,14 @@
 
 mod apple;
 pub mod auth;
+mod caching;
 mod close;
 mod connection;
 mod create;
 pub mod crypto;
 mod directory;
 mod dispatch;
+mod durable;
 mod frames;
 mod io;
 mod ioctl;

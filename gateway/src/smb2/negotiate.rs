@@ -115,7 +115,7 @@ pub(super) fn negotiate(listener: &Listener, request: NegotiateRequest) -> Resul
             signing: chosen.map(SigningAlgorithm::id),
         });
     }
-    let mut capabilities = if dialect == Dialect::Smb202 { 0 } else { CAP_LARGE_MTU };
+    let mut capabilities = if dialect == Dialect::Smb202 { 0 } else { CAP_LARGE_MTU | CAP_LEASING };
     if matches!(dialect, Dialect::Smb300 | Dialect::Smb302) && cipher.is_some() {
         capabilities |= CAP_ENCRYPTION;
     }

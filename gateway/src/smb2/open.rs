@@ -1,13 +1,14 @@
 //! Opens (MS-SMB2 §3.3.1.10): what a handle of a client names, with which rights, and what happens when it is closed.
 
 use super::directory::Listing;
+use super::durable::Durable;
 use super::session::Session;
 use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
-use crate::openstate::{Client, FileKey, Owner, Protocol};
+use crate::openstate::{Client, Deed, FileKey, Owner, Protocol};
 use crate::vserver::{GatePass, MountedVolume, Vserver};
 use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
@@ -57,6 +58,8 @@ pub(super) struct Open {
     /// Where a listing has got to.
     pub(super) listing: Mutex<Option<Listing>>,
     pub(super) times: Mutex<OpenTimes>,
+    /// It outlives its connection.
+    pub(super) durable: Option<Durable>,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
@@ -80,6 +83,30 @@ pub(super) fn of_stream(base: &Attr, stream: &Attr) -> Attr {
 }
 
 impl Open {
+    /// The same open in the hands of a client that came back.
+    pub(super) fn back_in(&self, tree: Arc<Tree>) -> Open {
+        Open {
+            id: self.id,
+            tree,
+            key: self.key,
+            base: self.base,
+            stream: self.stream.as_ref().map(|name| Mutex::new(name.lock().clone())),
+            kind: self.kind,
+            name: Mutex::new(self.name.lock().clone()),
+            granted: self.granted,
+            write_through: self.write_through,
+            cx: self.cx.clone(),
+            owner: self.owner.clone(),
+            delete_on_close: AtomicBool::new(self.delete_on_close.load(Ordering::Relaxed)),
+            position: AtomicU64::new(self.position.load(Ordering::Relaxed)),
+            quotas_from: AtomicU64::new(0),
+            listing: Mutex::default(),
+            times: Mutex::new(self.times.lock().clone()),
+            durable: self.durable.clone(),
+            closed: CancellationToken::new(),
+        }
+    }
+
     /// Whether it has one of these rights at least.
     pub(super) fn may(&self, any: u32) -> Result<(), NtStatus> {
         if self.granted & any != 0 { Ok(()) } else { Err(NtStatus::ACCESS_DENIED) }
@@ -124,6 +151,7 @@ impl Open {
         self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
             vserver.locks.set_delete_pending(self.key, true);
+            vserver.locks.contend(self.key, Deed::Unname, Some(&self.owner));
         }
         let mut gone = Ok(());
         if let Some(stream) = &self.stream

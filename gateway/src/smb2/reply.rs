@@ -2,9 +2,10 @@
 
 use super::crypto::{Cipher, SealingKey, SigningKey, TRANSFORM_HEADER};
 use super::frames::Frame;
+use super::wire::breaks::NOTIFICATION_MESSAGE_ID;
 use super::wire::error::{ErrorData, ErrorResponse};
 use super::wire::frame::TransformHeader;
-use super::wire::header::{FLAG_RELATED, FLAG_RESPONSE, FLAG_SIGNED, HEADER_LEN, Header, Id};
+use super::wire::header::{Command, FLAG_RELATED, FLAG_RESPONSE, FLAG_SIGNED, HEADER_LEN, Header, Id};
 use super::wire::status::NtStatus;
 use crate::xdr::Tail;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -147,6 +148,24 @@ impl Response {
             other => other.clone(),
         };
         Response::new(Answered { protection, ..answered }, Err(NtStatus::PENDING.into()))
+    }
+
+    /// A frame's message that answers no request: a break of an oplock or a lease (§3.3.4.6).
+    pub(super) fn notification(body: Body, protection: Protection) -> Self {
+        let header = Header {
+            credit_charge: 0,
+            channel_sequence: 0,
+            status: NtStatus::SUCCESS,
+            command: Command::OplockBreak as u16,
+            credits: 0,
+            flags: FLAG_RESPONSE,
+            next_command: 0,
+            message_id: NOTIFICATION_MESSAGE_ID,
+            id: Id::Sync { tree_id: 0 },
+            session_id: 0,
+            signature: [0; 16],
+        };
+        Response { header, body, protection }
     }
 
     /// The bytes of a response that is neither signed nor encrypted and has no payload apart.

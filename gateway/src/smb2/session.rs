@@ -158,7 +158,6 @@ impl Session {
         if self.opens.lock().len() < OPENS_MAX { Ok(()) } else { Err(NtStatus::TOO_MANY_OPENED_FILES) }
     }
 
-    #[expect(dead_code, reason = "breaks of oplocks and leases will go by it")]
     /// The connection that the client is on.
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         self.connection.upgrade()

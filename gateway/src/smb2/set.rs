@@ -13,7 +13,7 @@ use super::wire::names::Path;
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
 use super::{directory, quota, security, shown, streams};
-use crate::openstate::{Access, FileKey};
+use crate::openstate::{Access, Deed, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
 use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, Volume, XattrHow};
@@ -74,11 +74,13 @@ impl Setting<'_> {
             SetFile::Mode(_) => Ok(()),
             SetFile::Allocation(bytes) => {
                 open.may(access::WRITE_DATA)?;
+                self.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                 // Blocks are given out when they are written; only less than the file has changes anything.
                 if bytes < open.attr(self.vserver)?.size { self.resize(bytes) } else { Ok(()) }
             }
             SetFile::EndOfFile(bytes) => {
                 open.may(access::WRITE_DATA)?;
+                self.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                 self.resize(bytes)
             }
             SetFile::ValidDataLength(_) => Err(NtStatus::PRIVILEGE_NOT_HELD.into()),
@@ -245,6 +247,10 @@ impl Setting<'_> {
             }
         }
         self.vserver.locks.set_delete_pending(open.key, delete);
+        if delete {
+            // Handles that are open in memory only would keep the file.
+            self.vserver.locks.contend(open.key, Deed::Unname, Some(&open.owner));
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What the SMB connections of one vserver share, whichever of its addresses they came by: who is logged in, and the numbers
 //! of opens.
 
+use super::durable::{self, Orphans};
 use super::session::Session;
 use super::wire::status::NtStatus;
 use crate::vserver::Vserver;
@@ -14,6 +15,8 @@ use std::sync::{Arc, Weak};
 pub(super) struct State {
     /// Sessions that are logged in.
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
+    /// Opens whose clients are away.
+    pub(super) orphans: Orphans,
     /// The last number that an open got.
     last_open: AtomicU64,
 }
@@ -35,21 +38,35 @@ impl State {
         self.sessions.lock().get(&id).and_then(Weak::upgrade)
     }
 
+    /// A session of a client that can be reached.
+    pub(super) fn session_of(&self, client_guid: &[u8; 16]) -> Option<Arc<Session>> {
+        let sessions: Vec<_> = self.sessions.lock().values().filter_map(Weak::upgrade).collect();
+        sessions.into_iter().find(|session| {
+            session.connection().is_some_and(|connection| {
+                let is_its = connection.agreed.get().is_some_and(|agreed| agreed.client_guid == *client_guid);
+                is_its && !connection.gone.is_cancelled()
+            })
+        })
+    }
+
     /// Ends a session that its client has lost (PreviousSessionId, MS-SMB2 §3.3.5.5.3). Only who is the same may.
-    pub(super) fn end_previous(&self, vserver: &Vserver, session: &Session, previous: u64) {
+    pub(super) fn end_previous(self: &Arc<Self>, vserver: &Arc<Vserver>, session: &Session, previous: u64) {
         if let Some(old) = self.session(previous)
             && old.id != session.id
             && old.identity.user == session.identity.user
         {
-            self.end(vserver, &old);
+            self.end(vserver, &old, true);
         }
     }
 
-    /// Ends a session and closes what it has open.
-    pub(super) fn end(&self, vserver: &Vserver, session: &Session) {
+    /// Ends a session and closes what it has open. `lost`: its client did not say so, and may come back to durable handles.
+    pub(super) fn end(self: &Arc<Self>, vserver: &Arc<Vserver>, session: &Session, lost: bool) {
         self.sessions.lock().remove(&session.id);
         let inside = vserver.gate.pass_now();
         for open in session.end() {
+            if lost && durable::keep(self, vserver, &open) {
+                continue;
+            }
             match &inside {
                 Some(inside) => open.close(vserver, inside),
                 None => open.abandon(vserver),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const UNSEEN: Duration = Duration::from_secs(2);
 
 /// Per open: `UserSetModificationTime`, `UserSetChangeTime`, and the write time that it sees.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct OpenTimes {
     keeps_write: bool,
     keeps_change: bool,

@@ -5,6 +5,7 @@ mod exports;
 mod golden;
 mod lifecycle;
 mod malformed;
+mod others;
 mod procedures;
 
 use super::procedures::*;

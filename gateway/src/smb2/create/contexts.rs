@@ -8,18 +8,6 @@ use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::status::NtStatus;
 use fsstore::Attr;
 
-/// What has to be settled before the file is looked for.
-pub(super) fn check(contexts: &[CreateContext]) -> Result<(), NtStatus> {
-    let reconnects = |context: &CreateContext| {
-        matches!(context, CreateContext::DurableReconnect { .. } | CreateContext::DurableReconnectV2 { .. })
-    };
-    if contexts.iter().any(reconnects) {
-        // No handle outlives its connection yet.
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
-    }
-    Ok(())
-}
-
 impl Opening<'_> {
     /// What is answered beside the open file.
     pub(super) fn answers(&self, open: &Open, attr: &Attr, most: u32) -> Vec<CreateReplyContext> {
@@ -33,6 +21,11 @@ impl Opening<'_> {
                 CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
                     file_id: attr.id.ino.0,
                     volume_id: open.key.volume.0,
+                }),
+                CreateContext::DurableRequest if open.durable.is_some() => Some(CreateReplyContext::Durable),
+                CreateContext::DurableRequestV2 { .. } => open.durable.as_ref().map(|durable| {
+                    let timeout_ms = u32::try_from(durable.away.as_millis()).unwrap_or(u32::MAX);
+                    CreateReplyContext::DurableV2 { timeout_ms, flags: 0 }
                 }),
                 CreateContext::Apple { .. } => apple::answer(&self.asked.session, context),
                 _ => None,

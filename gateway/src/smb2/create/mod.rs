@@ -1,5 +1,7 @@
 //! CREATE (MS-SMB2 §3.3.5.9): opens or makes a file. Here is the order of what is done; each part has a file of its own.
 
+mod back;
+mod caching;
 mod check;
 mod contexts;
 mod existing;
@@ -8,7 +10,9 @@ mod response;
 mod sharing;
 mod stream;
 
-use super::dispatch::Asked;
+use super::caching::way_made;
+use super::dispatch::{Answer, Asked, Done};
+use super::durable::{self, Asks};
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
 use super::reply::{Body, Failure};
@@ -16,21 +20,67 @@ use super::streams::Named;
 use super::wire::FileId;
 use super::wire::create::*;
 use super::wire::names::Path;
+use super::wire::status::NtStatus;
 use super::{quota, rights};
-use crate::openstate::FileKey;
+use crate::openstate::{BreakWait, FileKey};
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
 use fsstore::{Attr, Context, FileKind, Volume};
 use parking_lot::Mutex;
+use sharing::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// Opens or makes a file or directory. Gives the id of the new open too.
-pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, Body), Failure> {
+/// What became of an attempt.
+enum Created {
+    Done(FileId, Body),
+    /// Others keep something of the file and have been told to give it up.
+    Wait(BreakWait),
+}
+
+/// Opens or makes a file or directory; waits for others who have to give something up for it.
+pub(super) async fn create(asked: Asked, inside: GatePass) -> Answer {
+    let mut wait = match attempt(&asked, &inside, false).await {
+        Ok(Created::Wait(wait)) => wait,
+        over => return Answer::Now(done(over)),
+    };
+    drop(inside);
+    Answer::Later(Box::pin(async move {
+        loop {
+            let inside = match way_made(&asked, wait).await {
+                Ok(inside) => inside,
+                Err(status) => return Done::from(Err(status.into())),
+            };
+            wait = match attempt(&asked, &inside, true).await {
+                Ok(Created::Wait(wait)) => wait,
+                over => return done(over),
+            };
+        }
+    }))
+}
+
+/// What it leaves for those that are related to it.
+fn done(made: Result<Created, Failure>) -> Done {
+    let (reply, file) = match made {
+        Ok(Created::Done(id, body)) => (Ok(body), Ok(id)),
+        Ok(Created::Wait(_)) => (Err(NtStatus::INTERNAL_ERROR.into()), Err(NtStatus::INTERNAL_ERROR)),
+        Err(failure) => {
+            let status = failure.status;
+            (Err(failure), Err(status))
+        }
+    };
+    Done { reply, file: Some(file) }
+}
+
+/// `again`: it has waited before.
+async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Created, Failure> {
     let mut request = CreateRequest::decode(&asked.message)?;
+    let asks = durable::asks(&request.contexts)?;
+    if let Asks::Back { id, create_guid } = asks {
+        return back::back(asked, &request, id, create_guid);
+    }
     check(&request)?;
-    contexts::check(&request.contexts)?;
     let name = std::mem::take(&mut request.name);
     let path = Path::parse(&name)?;
     let is_quota_file = quota::is_file(&path);
@@ -46,13 +96,15 @@ pub(super) async fn create(asked: &Asked, inside: &GatePass) -> Result<(FileId, 
     let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, request, cx, volume, found, stream, is_quota_file }.run().await
+    Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file }.run().await
 }
 
 /// A CREATE under way: its path is walked.
 struct Opening<'a> {
     asked: &'a Asked,
     inside: &'a GatePass,
+    again: bool,
+    asks: Asks,
     request: CreateRequest,
     cx: Context,
     volume: Arc<Volume>,
@@ -66,20 +118,25 @@ impl Opening<'_> {
         &self.asked.connection.listener.vserver
     }
 
-    async fn run(self) -> Result<(FileId, Body), Failure> {
-        let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr).is_some();
-        let deed = Deed::of(self.request.disposition, exists)?;
+    async fn run(self) -> Result<Created, Failure> {
+        let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr);
+        let deed = Deed::of(self.request.disposition, exists.is_some())?;
+        self.check_lease(exists)?;
         self.asked.session.has_room()?;
         let number = self.asked.connection.listener.state.open_number()?;
         let (attr, most) = match self.found.attr {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let open = self.open(number, &attr, self.data(&attr)?, most);
-        if let Err(status) = self.share(&open, deed) {
-            self.unmake_stream(&attr);
-            return Err(status.into());
-        }
+        let mut open = self.open(number, &attr, self.data(&attr)?, most);
+        let granted = match self.share(&open, deed) {
+            Ok(Shared::Done(granted)) => granted,
+            Ok(Shared::Wait(wait)) => return Ok(Created::Wait(wait)),
+            Err(status) => {
+                self.unmake_stream(&attr);
+                return Err(status.into());
+            }
+        };
         let attr = match self.finish(&open, deed, attr).await {
             Ok(attr) => attr,
             Err(failure) => {
@@ -88,9 +145,10 @@ impl Opening<'_> {
                 return Err(failure);
             }
         };
-        let (id, body) = (open.id, self.respond(&open, deed, &attr, most));
+        open.durable = self.durable(&open, granted);
+        let (id, body) = (open.id, self.respond(&open, deed, &attr, most, granted));
         self.asked.session.keep(Arc::new(open));
-        Ok((id, body))
+        Ok(Created::Done(id, body))
     }
 
     /// The open that is to be, which nobody knows yet.
@@ -121,6 +179,7 @@ impl Opening<'_> {
             quotas_from: AtomicU64::new(0),
             listing: Mutex::default(),
             times: Mutex::default(),
+            durable: None,
             closed: CancellationToken::new(),
         }
     }

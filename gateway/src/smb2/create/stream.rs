@@ -2,7 +2,7 @@
 
 use super::Opening;
 use super::check::Deed;
-use crate::openstate::{Access, FileKey, ShareRequest};
+use crate::openstate::{Access, FileKey, OpenRequest, Opening as Outcome, Touch};
 use crate::smb2::open::Open;
 use crate::smb2::path::Found;
 use crate::smb2::reply::Failure;
@@ -102,20 +102,22 @@ impl Opening<'_> {
     /// delete it.
     pub(super) fn share_base(&self, open: &Open, deny: Access) -> Result<(), NtStatus> {
         let locks = &self.vserver().locks;
-        if locks.is_delete_pending(open.base) {
-            return Err(NtStatus::DELETE_PENDING);
-        }
-        let asked = ShareRequest {
+        let asked = OpenRequest {
             file: open.base,
             owner: open.owner.clone(),
             access: Access::default(),
             deny: Access { delete: deny.delete, ..Access::default() },
-            incarnation: 0,
             now_s: u64::try_from(self.cx.now.secs).unwrap_or(0),
+            touch: Touch::Attributes,
+            overwrites: false,
+            again: false,
+            caching: None,
         };
-        match locks.share(asked) {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(NtStatus::SHARING_VIOLATION),
+        match locks.open(asked) {
+            Ok(Outcome::Opened(_)) => Ok(()),
+            Ok(Outcome::DeletePending) => Err(NtStatus::DELETE_PENDING),
+            // Who touches nothing of a file waits for nobody.
+            Ok(_) => Err(NtStatus::SHARING_VIOLATION),
             Err(_) => Err(NtStatus::INSUFFICIENT_RESOURCES),
         }
     }
