@@ -4,8 +4,8 @@ use crate::access::{R, X, granted, may, need, need_or_owner};
 use crate::directory;
 use crate::error::{FsError, Result};
 use crate::fold::fold_name;
-use crate::ids::{Cookie, FileId, SnapshotId};
-use crate::inode::Inode;
+use crate::ids::{Cookie, FileId, InodeNum, SnapshotId};
+use crate::inode::{Hidden, Inode};
 use crate::op::{Access, Attr, Context, DirEntry, FileKind, ROOT, ReadDone, SeekWhat};
 use crate::read;
 use crate::rope::Rope;
@@ -22,6 +22,23 @@ const READDIR_BATCH: usize = 128;
 type Listed = (Cookie, Bytes, FileId, FileKind);
 
 impl Volume {
+    /// The attributes, and so the [`FileId`], of the file of the live file system that has this number now.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] if none has, or no file that callers see.
+    pub fn by_number(&self, ino: InodeNum) -> Result<Attr> {
+        let mut st = self.shared.state.write();
+        if ino >= st.next_ino {
+            return Err(FsError::NotFound);
+        }
+        let inode = match st.load(&self.shared.io, ino) {
+            Err(FsError::Stale) => return Err(FsError::NotFound),
+            inode => inode?,
+        };
+        let seen = inode.kind.is_some() && inode.hidden == Hidden::No;
+        if seen { Ok(inode.attr()) } else { Err(FsError::NotFound) }
+    }
+
     /// Finds `name` in `dir` (search permission is checked); `.` and `..` work.
     ///
     /// # Errors

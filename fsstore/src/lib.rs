@@ -44,6 +44,7 @@ mod state;
 mod tree;
 mod volume;
 mod walloc;
+mod watch;
 mod xattr;
 
 pub use acl::{ACES_MAX, Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Nt, NtControl, Sid};
@@ -63,4 +64,5 @@ pub use rope::Rope;
 pub use snapdir::{SNAPSHOT_DIR, SnapshotDir, root_of};
 pub use snapshot::SnapshotMaker;
 pub use volume::*;
+pub use watch::{Changed, Event, EventKind, NameEvent, Watch};
 pub use xattr::Stream;

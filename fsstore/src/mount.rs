@@ -192,6 +192,7 @@ pub(crate) fn assemble(
         overlay: None,
         clone_depth: 0,
         told_full: LastTold::default(),
+        watchers: Arc::default(),
         cp_signal: Mutex::new(CpSignal::default()),
         cp_work: Condvar::new(),
     })

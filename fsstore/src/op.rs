@@ -223,6 +223,9 @@ pub enum Op {
     MakeStream { file: FileId, name: Bytes, guarded: bool },
     /// Removes a named stream.
     RemoveStream { file: FileId, name: Bytes },
+    /// Gives a named stream another name. One that has it goes with `replace`, and is in the way
+    /// ([`FsError::Exists`](crate::FsError::Exists)) without.
+    RenameStream { file: FileId, from: Bytes, to: Bytes, replace: bool },
     /// Sets the access control list, and the mode bits that follow from it; `None` takes it away, and one that says
     /// no more than its mode is not kept. For the owner, and for whom the list in force grants WRITE_ACL.
     SetAcl { file: FileId, acl: Option<Acl> },

@@ -56,6 +56,12 @@ pub(crate) enum Act {
         file: InodeNum,
         name: Bytes,
     },
+    /// Gives a stream another name, in place of what has it. Both are as in the attribute directory.
+    RenameAttr {
+        file: InodeNum,
+        from: Bytes,
+        to: Bytes,
+    },
     /// Sets or (empty) takes away an access control list.
     SetAcl {
         file: InodeNum,
@@ -337,6 +343,12 @@ impl Act {
                 out.u64(file.0);
                 out.bytes(name);
             }
+            Act::RenameAttr { file, from, to } => {
+                out.u8(25);
+                out.u64(file.0);
+                out.bytes(from);
+                out.bytes(to);
+            }
             Act::SetAcl { file, acl, mode } => {
                 out.u8(23);
                 out.u64(file.0);
@@ -396,6 +408,11 @@ impl Act {
                 let target = take_target(input)?;
                 Act::SetQuota { target, limits: take_option(input, take_limits) }
             }
+            25 => Act::RenameAttr {
+                file: InodeNum(input.u64()),
+                from: take_name(input)?,
+                to: take_name(input)?,
+            },
             _ => return None,
         })
     }
@@ -611,6 +628,11 @@ mod tests {
             from: Bytes::from_static(b"a"),
             to_dir: InodeNum(3),
             to: Bytes::from_static(b"b"),
+        });
+        round_trip(Act::RenameAttr {
+            file: InodeNum(9),
+            from: Bytes::from_static(b":a"),
+            to: Bytes::from_static(b":b"),
         });
         round_trip(Act::Punch { file: InodeNum(9), from: 1, to: 8192, mode: Some(0o600) });
         round_trip(Act::PutAttr(PutAttr {

@@ -20,6 +20,7 @@ use crate::pace::{self, Pace};
 use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::walloc::Walloc;
+use crate::watch::Watchers;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     /// How many parents are behind it, when it was opened.
     pub(crate) clone_depth: usize,
     pub(crate) told_full: LastTold,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) cp_signal: Mutex<CpSignal>,
     /// The CP thread has work.
     pub(crate) cp_work: Condvar,

@@ -19,6 +19,7 @@ use crate::record::Record;
 use crate::shared::Shared;
 use crate::snapdir::{SNAPSHOT_DIR, SnapshotDir};
 use crate::snapshot::{self, SnapshotMaker};
+use crate::watch::Noted;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -327,6 +328,7 @@ impl Volume {
         let runs: Vec<_> =
             direct.iter().flat_map(|d| &d.runs).map(|(start, sums)| (*start, sums.len())).collect();
         let outcome = self.log_and_apply(cx, op, direct, folded);
+        shared.watchers.tell();
         if outcome.is_err() {
             let mut walloc = shared.walloc.lock();
             runs.iter().for_each(|(start, len)| walloc.unalloc(*start, *len as u64));
@@ -369,6 +371,7 @@ impl Volume {
             shared.need_space(&st, cost + plan.extra, ops::frees_space(op))?;
         }
         if let Some(act) = plan.act.take() {
+            let noted = shared.watchers.any().then(|| Noted::before(&mut st, &shared.io, &act));
             let record = Record { lsn: ops::next_lsn(&st), now: cx.now, act };
             if let Err(error) = ops::apply(&mut st, &shared.io, &record) {
                 drop(st);
@@ -379,6 +382,9 @@ impl Volume {
             // would fail as this did. Nobody has seen it before the log has it: the state is still locked.
             shared.log.append(&record);
             shared.account(&mut st);
+            if let Some(noted) = noted {
+                shared.watchers.add(noted.after(&mut st, &shared.io));
+            }
         }
         shared.maybe_start_cp(&st);
         ops::outcome(&mut st, &shared.io, plan)

@@ -81,6 +81,11 @@ pub(crate) fn stream_entry(name: &[u8]) -> Result<Bytes> {
     Ok(tagged(STREAM, name))
 }
 
+/// The stream that an entry is.
+pub(crate) fn stream_of_entry(entry: &Bytes) -> Option<Bytes> {
+    (entry.first() == Some(&STREAM)).then(|| entry.slice(1..))
+}
+
 fn xattr_name(entry: &[u8]) -> Option<Bytes> {
     let (tag, rest) = entry.split_first()?;
     let (_, prefix) = NAMESPACES.iter().find(|(known, _)| known == tag)?;

@@ -270,3 +270,38 @@ fn they_survive_a_crash_and_a_close() {
     drop(volume);
     check(&Volume::open(Arc::new(FileDisk::open(&path).unwrap()), Tuning::default()).unwrap());
 }
+
+#[test]
+fn a_stream_is_renamed_and_replaces_another_only_if_that_is_said() {
+    let f = fixture(64);
+    let file = f.make("a", 0o644);
+    let (old, other) = (f.stream(file, "old"), f.stream(file, "other"));
+    f.write(old, b"content").unwrap();
+    let rename = |to: &str, replace| Op::RenameStream { file, from: bytes("old"), to: bytes(to), replace };
+    assert_eq!(f.run(rename("other", false)), Err(FsError::Exists));
+    assert_eq!(f.volume.execute_folded(&root(), rename("OTHER", false)), Err(FsError::Exists));
+    assert_eq!(f.volume.execute(&user(5), rename("new", false)), Err(FsError::Access));
+    let files = f.files();
+    assert_eq!(f.run(rename("other", true)).unwrap().gone, Some(other));
+    assert_eq!(f.files(), files - 1);
+    let found = f.volume.stream(file, b"other").unwrap();
+    assert_eq!((found.id, found.size), (old, 7));
+    assert_eq!(f.run(rename("x", true)), Err(FsError::NotFound));
+    // Its own name in another case is not in its way.
+    let cased = Op::RenameStream { file, from: bytes("other"), to: bytes("Other"), replace: false };
+    f.volume.execute_folded(&root(), cased).unwrap();
+    assert_eq!(f.volume.streams(file).unwrap().len(), 1);
+}
+
+#[test]
+fn a_number_leads_to_a_file_and_not_to_what_is_hidden() {
+    let f = fixture(64);
+    let file = f.make("a", 0o644);
+    let stream = f.stream(file, "s");
+    assert_eq!(f.volume.by_number(file.ino).map(|attr| attr.id), Ok(file));
+    assert_eq!(f.volume.by_number(ROOT.ino).map(|attr| attr.id), Ok(ROOT));
+    let none = |ino| assert_eq!(f.volume.by_number(ino), Err(FsError::NotFound), "{ino}");
+    [stream.ino, InodeNum(0), InodeNum(1), InodeNum(1 << 40)].into_iter().for_each(none);
+    f.run(Op::Remove { dir: ROOT, name: bytes("a") }).unwrap();
+    none(file.ino);
+}

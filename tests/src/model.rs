@@ -189,6 +189,9 @@ impl Model {
                 (self.names(*to_dir), to, (from_dir == to_dir).then_some(from))
             }
             Op::MakeStream { file, name, .. } => (self.nodes[file].streams.keys().collect(), name, None),
+            Op::RenameStream { file, from, to, .. } => {
+                (self.nodes[file].streams.keys().collect(), to, Some(from))
+            }
             _ => return false,
         };
         let alike = |other: &&Bytes| Some(*other) != goes && folded(other) == folded(name);

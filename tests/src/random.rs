@@ -233,8 +233,26 @@ impl Random {
                     named.choose(&mut self.rng).map_or((file, name), |(id, name)| (*id, (*name).clone()));
                 Op::RemoveXattr { file, name }
             }
-            6..9 => Op::MakeStream { file, name: self.name(), guarded: self.chance(30) },
-            _ => Op::RemoveStream { file, name: self.name() },
+            6 | 7 => Op::MakeStream { file, name: self.name(), guarded: self.chance(30) },
+            8 => {
+                let (file, from) = self.stream(model, file);
+                Op::RenameStream { file, from, to: self.name(), replace: self.chance(50) }
+            }
+            _ => {
+                let (file, name) = self.stream(model, file);
+                Op::RemoveStream { file, name }
+            }
+        }
+    }
+
+    /// Mostly a stream that is there, or by chance hardly any would be.
+    fn stream(&mut self, model: &Model, file: FileId) -> (FileId, Bytes) {
+        let files = model.files();
+        let named = files.iter().flat_map(|node| node.streams.keys().map(|name| (node.attr.id, name)));
+        let named: Vec<_> = named.collect();
+        match named.choose(&mut self.rng) {
+            Some((id, name)) if self.chance(80) => (*id, (*name).clone()),
+            _ => (file, self.name()),
         }
     }
 
@@ -478,6 +496,7 @@ pub fn kind_of(op: &Op) -> &'static str {
         Op::RemoveXattr { .. } => "remove xattr",
         Op::MakeStream { .. } => "make stream",
         Op::RemoveStream { .. } => "remove stream",
+        Op::RenameStream { .. } => "rename stream",
         Op::SetAcl { .. } => "set acl",
         Op::MakeQtree { .. } => "make qtree",
         Op::SetQuota { .. } => "set quota",
@@ -485,7 +504,7 @@ pub fn kind_of(op: &Op) -> &'static str {
 }
 
 /// All that [`kind_of`] says.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 22] = [
     "create",
     "mkdir",
     "symlink",
@@ -504,6 +523,7 @@ pub const KINDS: [&str; 21] = [
     "remove xattr",
     "make stream",
     "remove stream",
+    "rename stream",
     "set acl",
     "make qtree",
     "set quota",

@@ -136,7 +136,7 @@ fn random_operations_in_a_nearly_full_volume() {
 fn every_operation_is_tried_and_succeeds() {
     let mut pair = Pair::new(Random::new(3, Limits::WIDE), BYTES).unwrap();
     let (mut worked, mut failed) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..9000 {
+    for _ in 0..6000 {
         let (cx, op) = (pair.random.context(), pair.random.op(&pair.model));
         let kind = kind_of(&op);
         let into = if pair.run(&cx, op).unwrap().is_ok() { &mut worked } else { &mut failed };

@@ -12,6 +12,7 @@ use crate::quota::Quotas;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tree::{Ledger, Tree};
+use crate::watch::Event;
 use std::sync::Arc;
 
 impl Shared {
@@ -25,7 +26,11 @@ impl Shared {
             return Err(FsError::ReadOnly);
         }
         let outcome = self.take_back(committed, &entry, &mut st);
+        if self.watchers.any() {
+            self.watchers.add([Event::Lost]);
+        }
         drop(st);
+        self.watchers.tell();
         if let Err(error) = &outcome {
             self.latch(error);
         }

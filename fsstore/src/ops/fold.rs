@@ -33,6 +33,12 @@ fn made(st: &mut State, io: &Io, op: &Op) -> Result<Option<Made>> {
         let Some(dir) = st.attr_dir(io, &file)? else { return Ok(None) };
         return Ok(Some(Made { dir, name: stream_entry(name)?, goes: None }));
     }
+    if let Op::RenameStream { file, from, to, .. } = op {
+        let file = st.file(io, *file)?;
+        let Some(dir) = st.attr_dir(io, &file)? else { return Ok(None) };
+        let goes = st.find(io, &dir, &stream_entry(from)?)?.map(|entry| entry.key);
+        return Ok(Some(Made { dir, name: stream_entry(to)?, goes }));
+    }
     let made = names(op).into_iter().flatten().find(|(.., makes)| *makes);
     let Some((id, name, _)) = made else { return Ok(None) };
     let (dir, name) = (st.dir(io, id)?, Bytes::copy_from_slice(name));

@@ -100,6 +100,9 @@ pub(crate) fn plan(st: &mut State, io: &Io, cx: &Context, op: &Op, direct: Optio
         Op::RemoveXattr { file, name } => xattr::remove(st, io, cx, *file, name),
         Op::MakeStream { file, name, guarded } => xattr::make_stream(st, io, cx, *file, name, *guarded),
         Op::RemoveStream { file, name } => xattr::remove_stream(st, io, cx, *file, name),
+        Op::RenameStream { file, from, to, replace } => {
+            xattr::rename_stream(st, io, cx, *file, (from, to), *replace)
+        }
         Op::SetAcl { file, acl } => acl::set(st, io, cx, *file, acl.as_ref()),
         Op::MakeQtree { name, attrs } => qtree::make(st, io, cx, name, *attrs),
         Op::SetQuota { target, limits } => qtree::set_quota(st, io, cx, *target, limits.as_ref()),
@@ -122,6 +125,7 @@ pub(crate) fn apply(st: &mut State, io: &Io, record: &Record) -> Result<()> {
         Act::Punch { file, from, to, mode } => hole::apply(st, io, now, *file, *from..*to, *mode)?,
         Act::PutAttr(put) => xattr::apply(st, io, now, put)?,
         Act::DropAttr { file, name } => xattr::apply_drop(st, io, now, *file, name)?,
+        Act::RenameAttr { file, from, to } => xattr::apply_rename(st, io, now, *file, (from, to))?,
         Act::SetAcl { file, acl, mode } => acl::apply(st, io, now, *file, acl, *mode)?,
         Act::SetQuota { target, limits } => qtree::apply(st, io, now, *target, *limits)?,
     }

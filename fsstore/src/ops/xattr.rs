@@ -137,6 +137,38 @@ pub(super) fn remove_stream(
     Ok(plan)
 }
 
+pub(super) fn rename_stream(
+    st: &mut State,
+    io: &Io,
+    cx: &Context,
+    file: FileId,
+    (from, to): (&Bytes, &Bytes),
+    replace: bool,
+) -> Result<Plan> {
+    let inode = st.file(io, file)?;
+    let (from, to) = (stream_entry(from)?, stream_entry(to)?);
+    check_has_streams(&inode)?;
+    let stream = st.attr_file(io, &inode, &from)?.ok_or(FsError::NotFound)?;
+    let stream = Arc::new(stream.with_rights_of(&inode));
+    if from == to {
+        return Ok(Plan::of(None, Seen::old(&stream)));
+    }
+    need(cx, &inode, W)?;
+    let replaced = st.attr_file(io, &inode, &to)?;
+    if replaced.is_some() && !replace {
+        return Err(FsError::Exists);
+    }
+    if replaced.is_none() && st.is_limited(cx, &inode) {
+        let dir = st.attr_dir(io, &inode)?.ok_or(FsError::NotFound)?;
+        let demand = st.entry_demand(io, cx, Demand::default(), &dir, &to)?;
+        st.need_quota(io, cx, &demand)?;
+    }
+    let mut plan = Plan::of(Some(Act::RenameAttr { file: inode.ino, from, to }), Seen::old(&stream));
+    plan.extra = u64::from(replaced.is_some());
+    plan.gone = replaced.map(|replaced| replaced.id());
+    Ok(plan)
+}
+
 /// A hidden inode, charged to those that its file is charged to.
 pub(super) fn hidden(id: FileId, file: &Inode, now: Time, what: Hidden) -> Inode {
     let mut inode = Inode::new(id.ino, id.generation);
@@ -197,6 +229,36 @@ pub(super) fn apply_drop(st: &mut State, io: &Io, now: Time, file: InodeNum, nam
         if last {
             inode.attrs = InodeNum(0);
         }
+        inode.ctime = inode.stamp(now);
+        Ok(())
+    })
+}
+
+pub(super) fn apply_rename(
+    st: &mut State,
+    io: &Io,
+    now: Time,
+    file: InodeNum,
+    (from, to): (&Bytes, &Bytes),
+) -> Result<()> {
+    let attrs = st.load(io, file)?.attrs;
+    let dir = st.load(io, attrs)?;
+    let moved = st.find(io, &dir, from)?.ok_or(FsError::NotFound)?;
+    let replaced = st.find(io, &dir, to)?;
+    drop(dir);
+    let hash = st.hash;
+    st.edit(io, attrs, |dir, edit| {
+        if let Some(old) = &replaced {
+            directory::retarget(dir, edit, old.key, moved.file, moved.kind)?;
+        } else {
+            directory::insert(dir, edit, hash, to, moved.file, moved.kind)?;
+        }
+        directory::remove(dir, edit, moved.key)
+    })?;
+    if let Some(old) = replaced {
+        st.free_one(io, old.file.ino)?;
+    }
+    st.edit(io, file, |inode, _| {
         inode.ctime = inode.stamp(now);
         Ok(())
     })

@@ -488,9 +488,9 @@ impl Caches {
 }
 
 impl Keeper {
-    /// What will be kept when all that was asked for is given up.
-    pub(super) fn left(&self) -> Caching {
-        self.breaking.map_or(self.state, |breaking| breaking.to)
+    /// What is kept and nobody has asked for; nothing while something is being given up.
+    pub(super) fn at_rest(&self) -> Caching {
+        if self.breaking.is_some() { Caching::NONE } else { self.state }
     }
 
     /// What is kept.

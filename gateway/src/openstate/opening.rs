@@ -228,11 +228,11 @@ impl LockTable {
         self.table.lock().leases.get(&lease).copied()
     }
 
-    /// Whether an open's client keeps its handle, and nobody has asked it not to.
+    /// Whether an open's client keeps its handle, and nobody has asked it to give anything up.
     pub fn keeps_handle(&self, file: FileKey, owner: &Owner) -> bool {
         let table = self.table.lock();
         let keeper = table.files.get(&file).and_then(|state| state.caches.of(owner));
-        keeper.is_some_and(|keeper| keeper.left().has(Caching::HANDLE))
+        keeper.is_some_and(|keeper| keeper.at_rest().has(Caching::HANDLE))
     }
 
     /// An open's client is to be told in another way from now on; gives what it keeps.

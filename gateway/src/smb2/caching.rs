@@ -84,7 +84,7 @@ impl Holder for OplockHolder {
 }
 
 /// Tells a client that its lease is broken, where it asked for it first, or else by any of its connections. Opens that
-/// have no client any more go with their handle cache; what else is asked of them is answered for them (§3.3.4.7).
+/// have no client any more go (§3.3.4.7).
 #[derive(Debug)]
 struct LeaseHolder(Reachable);
 
@@ -92,19 +92,13 @@ impl Holder for LeaseHolder {
     fn tell(&self, news: Break) {
         let Some(lease) = news.lease else { return };
         let (Some(state), Some(vserver)) = (self.0.state.upgrade(), self.0.vserver.upgrade()) else { return };
-        let orphans = state.orphans.of_lease(lease);
-        let keeps_handles = news.to.has(Caching::HANDLE);
-        if !keeps_handles {
-            orphans.iter().for_each(|open| state.orphans.drop_one(&vserver, open.id.persistent));
+        for orphan in state.orphans.of_lease(lease) {
+            state.orphans.drop_one(&vserver, orphan.id.persistent);
         }
         if vserver.locks.lease_file(lease).is_none() {
             return;
         }
         let here = self.0.session();
-        if here.is_none() && keeps_handles && !orphans.is_empty() {
-            let _ = vserver.locks.answer_lease(lease, news.to);
-            return;
-        }
         let Some(session) = here.or_else(|| state.session_of(&lease.client)) else { return };
         let news = LeaseBreakNotification {
             new_epoch: news.epoch.unwrap_or(0),

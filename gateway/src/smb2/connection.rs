@@ -102,7 +102,8 @@ impl Connection {
     /// Ends a session: what it has open is closed.
     pub(super) fn log_off(&self, id: u64) {
         if let Some(session) = self.session(id) {
-            self.end_session(&session, false);
+            // Who logs off may log in again and come back to durable handles, as with other servers.
+            self.end_session(&session, true);
         }
     }
 

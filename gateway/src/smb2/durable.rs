@@ -100,7 +100,8 @@ impl Returning<'_> {
     fn check(&self, open: &Open) -> Result<(), NtStatus> {
         let durable = open.durable.as_ref().ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
         let lease = self.lease.map(|key| LeaseId { client: self.client_guid, key });
-        if durable.create_guid != self.create_guid
+        // Version 1 knows no GUIDs, and a handle of version 1 has that of zeros.
+        if self.create_guid.is_some_and(|guid| guid != durable.create_guid.unwrap_or_default())
             || durable.lease != lease
             || open.tree.dir().ok() != self.tree.dir().ok()
         {

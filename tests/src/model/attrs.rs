@@ -44,13 +44,18 @@ fn may_xattr(cx: &Context, node: &Node, name: &[u8], write: bool) -> Result<()> 
     perm::need(cx, node, if write { perm::W } else { perm::R })
 }
 
-fn check_stream(node: &Node, name: &[u8]) -> Result<()> {
+fn check_stream_name(name: &[u8]) -> Result<()> {
     if name.len() > STREAM_NAME_MAX {
         return Err(FsError::NameTooLong);
     }
     if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
         return Err(FsError::Invalid);
     }
+    Ok(())
+}
+
+fn check_stream(node: &Node, name: &[u8]) -> Result<()> {
+    check_stream_name(name)?;
     let kind = matches!(node.attr.kind, FileKind::File | FileKind::Dir);
     if kind && node.stream_of.is_none() { Ok(()) } else { Err(FsError::Invalid) }
 }
@@ -152,6 +157,36 @@ impl Model {
         self.node_mut(file).streams.remove(name);
         self.forget(stream);
         Ok(Done { gone: Some(stream), ..self.changed_attrs(cx, file) })
+    }
+
+    pub(super) fn rename_stream(
+        &mut self,
+        cx: &Context,
+        file: FileId,
+        (from, to): (&Bytes, &Bytes),
+        replace: bool,
+    ) -> Result<Done> {
+        let node = self.node(file)?;
+        check_stream_name(from)?;
+        check_stream_name(to)?;
+        check_stream(node, from)?;
+        let stream = *node.streams.get(from).ok_or(FsError::NotFound)?;
+        if from == to {
+            return Ok(self.done(self.unchanged(stream), None));
+        }
+        perm::need(cx, node, perm::W)?;
+        let replaced = node.streams.get(to).copied();
+        if replaced.is_some() && !replace {
+            return Err(FsError::Exists);
+        }
+        if let Some(replaced) = replaced {
+            self.forget(replaced);
+        }
+        let streams = &mut self.node_mut(file).streams;
+        streams.remove(from);
+        streams.insert(to.clone(), stream);
+        self.changed_attrs(cx, file);
+        Ok(Done { gone: replaced, ..self.done(self.unchanged(stream), None) })
     }
 
     /// Takes a file out, with its streams.

@@ -85,6 +85,9 @@ impl Model {
             Op::RemoveXattr { file, name } => self.set_xattr(cx, *file, name, None, XattrHow::Replace),
             Op::MakeStream { file, name, guarded } => self.make_stream(cx, *file, name, *guarded, given),
             Op::RemoveStream { file, name } => self.remove_stream(cx, *file, name),
+            Op::RenameStream { file, from, to, replace } => {
+                self.rename_stream(cx, *file, (from, to), *replace)
+            }
             Op::SetAcl { file, acl } => self.set_acl(cx, *file, acl.as_ref()),
             Op::MakeQtree { name, attrs } => self.make_qtree(cx, name, attrs, given),
             Op::SetQuota { target, limits } => self.set_quota(cx, *target, limits.as_ref()),
