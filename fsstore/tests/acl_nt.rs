@@ -56,6 +56,7 @@ fn what_was_set_is_there_after_a_restart() {
     f.set(file, list.clone());
     f.set(empty, nt(0, &[]));
     assert_eq!((f.mode(file), f.mode(empty)), (0o600, 0));
+    f.volume.wait_durable(f.volume.last_lsn()).unwrap();
     let Fixture { volume, dir } = f;
     drop(volume);
     let disk = Arc::new(FileDisk::open(&dir.path().join("v")).unwrap());
