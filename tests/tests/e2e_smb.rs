@@ -89,6 +89,27 @@ async fn names_are_found_in_any_case_and_stay_as_they_were_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_streams_go_there_and_back_beside_their_file() {
+    let Some(site) = Site::new().await else { return };
+    let (file, note) = (site.dir.path().join("file"), site.dir.path().join("note"));
+    std::fs::write(&file, b"own").unwrap();
+    std::fs::write(&note, vec![7; 100_000]).unwrap();
+    let back = site.dir.path().join("back");
+    let (file, note, back_at) = (file.display(), note.display(), back.display());
+    let commands =
+        format!("put {file} file; put {note} file:Note; get FILE:note:$DATA {back_at}; allinfo file");
+    let told = site.run(&[], &commands).await;
+    assert_eq!(std::fs::read(&back).unwrap(), vec![7; 100_000]);
+    let streams = ["[::$DATA], 3 bytes", "[:Note:$DATA], 100000 bytes"];
+    assert!(streams.iter().all(|stream| told.contains(stream)), "{told}");
+    // Nothing but the file is in the directory, and it takes the stream along.
+    let told = site.run(&[], "ls; rename file other; allinfo other").await;
+    assert!(!told.contains("Note  ") && told.contains(streams[1]), "{told}");
+    let gone = site.smb("root", PASSWORD, &[], &format!("del other; get other:Note {back_at}")).await;
+    assert!(text_of(&gone).contains("NT_STATUS_OBJECT_NAME_NOT_FOUND"), "{}", text_of(&gone));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_what_is_what_the_volume_says() {
     let Some(site) = Site::new().await else { return };
     let refused = site.smb("jane", PASSWORD, &[], "mkdir mine").await;

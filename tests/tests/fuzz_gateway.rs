@@ -4,7 +4,7 @@
 //! `FUZZ_SECONDS=300` runs each target for so long.
 
 use ferry_tests::seeds::{for_each_seed, for_each_seed_within, variable};
-use gateway::fuzz::{TALLIES, TARGETS, Target};
+use gateway::fuzz::{SMB_TALLIES, TALLIES, TARGETS, Target};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, RngExt, SeedableRng};
 use std::cell::Cell;
@@ -136,4 +136,39 @@ fn procedures() {
         }
     }
     assert_eq!(wrong, [], "procedures that did not answer as they can");
+}
+
+#[test]
+fn smb_messages() {
+    run("smb_messages", 40, 500, 1500);
+}
+
+#[test]
+fn smb_contents() {
+    run("smb_contents", 40, 500, 600);
+}
+
+#[test]
+fn smb_tokens() {
+    run("smb_tokens", 40, 200, 300);
+}
+
+#[test]
+fn smb_connections() {
+    run("smb_connections", 60, 1, 40_000);
+    if std::env::var("SEED").is_ok() {
+        return;
+    }
+    for tally in SMB_TALLIES.iter() {
+        let (successes, errors) = (tally.successes.load(Relaxed), tally.errors.load(Relaxed));
+        println!("{}: {successes} successes, {errors} errors", tally.command);
+    }
+    // Nothing answers a CANCEL itself; these mostly ask for what there is not: another login, a change, a break, an FSCTL.
+    let rarely = ["Cancel", "ChangeNotify", "OplockBreak", "SessionSetup", "Ioctl"];
+    let silent: Vec<_> = SMB_TALLIES
+        .iter()
+        .filter(|tally| tally.successes.load(Relaxed) == 0 && !rarely.contains(&tally.command))
+        .map(|tally| tally.command)
+        .collect();
+    assert!(silent.is_empty(), "commands that never did what they were asked for: {silent:?}");
 }

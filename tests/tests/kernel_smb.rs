@@ -62,7 +62,9 @@ async fn programs(lab: &mut Lab, options: &str, scripts: &[(String, &str)]) {
 fn fsx(operations: u32) -> (String, &'static str) {
     let seed = std::env::var("SEED").unwrap_or_else(|_| "0".to_owned());
     println!("SEED={seed}");
-    (format!("FIRST_SEED={seed} OPERATIONS={}", scaled(operations)), include_str!("kernel/fsx.sh"))
+    // Without an oplock Linux reads and writes past a file's pages in memory: maps show something older.
+    let variables = format!("NO_MAPS=1 FIRST_SEED={seed} OPERATIONS={}", scaled(operations));
+    (variables, include_str!("kernel/fsx.sh"))
 }
 
 fn fio() -> (String, &'static str) {
@@ -88,7 +90,7 @@ const PACKAGES: [(&str, &str); 5] = [
 #[test]
 fn programs_verify_a_signed_share() {
     lab("programs_verify_a_signed_share", 30 * MINUTE, &PACKAGES, async |lab| {
-        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), git(), dbench(20)]).await;
+        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), git(), dbench(10)]).await;
     });
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// As in `fuzz/Cargo.toml`, with the longest input in bytes: what the targets look at.
-const TARGETS: [(&str, u64); 13] = [
+const TARGETS: [(&str, u64); 17] = [
     ("fsinfo", STORE),
     ("log", STORE),
     ("records", STORE),
@@ -22,6 +22,10 @@ const TARGETS: [(&str, u64); 13] = [
     ("handoffs", 4 << 10),
     ("procedures", 8 << 10),
     ("connections", 4 << 10),
+    ("smb_messages", 4 << 10),
+    ("smb_contents", 2 << 10),
+    ("smb_tokens", 1 << 10),
+    ("smb_connections", 8 << 10),
 ];
 const STORE: u64 = 64 * 4096;
 /// A new corpus begins with so many.

@@ -9,18 +9,20 @@ mod connections;
 mod decoders;
 mod procedures;
 mod replies;
+mod smb;
 mod table;
 mod world;
 
 pub use connections::connections;
 pub use decoders::{arguments, handles, handoffs, rpc_headers, rpc_records};
 pub use procedures::{TALLIES, Tally, procedures};
+pub use smb::{SMB_TALLIES, SmbTally, smb_connections, smb_contents, smb_messages, smb_tokens};
 
 /// Something to fuzz: its name and what runs it.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 11] = [
     ("rpc_records", rpc_records),
     ("rpc_headers", rpc_headers),
     ("arguments", arguments),
@@ -28,4 +30,8 @@ pub const TARGETS: [Target; 7] = [
     ("handoffs", handoffs),
     ("procedures", procedures),
     ("connections", connections),
+    ("smb_messages", smb_messages),
+    ("smb_contents", smb_contents),
+    ("smb_tokens", smb_tokens),
+    ("smb_connections", smb_connections),
 ];

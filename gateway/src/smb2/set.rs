@@ -4,12 +4,13 @@ use super::dispatch::Asked;
 use super::open::{Name, Open};
 use super::path;
 use super::reply::{Body, Failure, Reply};
+use super::streams::Named;
 use super::times::set_time;
 use super::wire::create::{access, attribute};
 use super::wire::info::ea::Ea;
 use super::wire::info::set::{DISPOSITION_DELETE, NewName, SetBasic, SetFile};
 use super::wire::info::{SetInfoRequest, info_type};
-use super::wire::names::Path;
+use super::wire::names::{Path, split_stream};
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
 use super::{directory, quota, security, shown, streams};
@@ -198,9 +199,39 @@ impl Setting<'_> {
         open.into_iter().any(|file| volume.is_below(file, dir).unwrap_or(false))
     }
 
-    /// A stream's new name begins with a colon and has no file's name before it (MS-FSA §2.1.5.15.11).
-    fn rename_stream(&self, _old: &Mutex<Bytes>, _to: &NewName) -> Result<(), Failure> {
-        Err(NtStatus::NOT_SUPPORTED.into())
+    /// A stream's new name begins with a colon and has no file's name before it (MS-FSA §2.1.5.15.11). It takes the place of an
+    /// empty stream that nobody has open, and never that of the file's own data.
+    fn rename_stream(&self, old: &Mutex<Bytes>, to: &NewName) -> Result<(), Failure> {
+        let (key, file) = (self.open.key, self.open.base.file);
+        let ("", Some(new)) = split_stream(&to.name)? else {
+            return Err(NtStatus::SHARING_VIOLATION.into());
+        };
+        let Named::Stream(name) = Named::of(new)? else {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        };
+        let volume = self.open.volume(self.vserver)?;
+        let mut to_name = Bytes::copy_from_slice(name.as_bytes());
+        if let Some((attr, taken)) = streams::find(&volume, file, name)?
+            && attr.id != key.file
+        {
+            if !to.replace_if_exists() {
+                return Err(NtStatus::OBJECT_NAME_COLLISION.into());
+            }
+            if attr.size > 0 || self.vserver.locks.shares_of(FileKey { file: attr.id, ..key }) > 0 {
+                return Err(NtStatus::INVALID_PARAMETER.into());
+            }
+            to_name = taken;
+        }
+        let mut old = old.lock();
+        let op = Op::RenameStream {
+            file,
+            from: old.clone(),
+            to: to_name.clone(),
+            replace: to.replace_if_exists(),
+        };
+        self.execute(op)?;
+        *old = to_name;
+        Ok(())
     }
 
     fn link(&self, to: &NewName) -> Result<(), Failure> {

@@ -92,3 +92,38 @@ async fn a_file_that_is_to_go_stays_for_its_streams() {
     assert_eq!(peer.streams(file).await, ["::$DATA"]);
     assert_eq!(site.vserver.locks.counts().shares, 1);
 }
+
+#[tokio::test]
+async fn a_stream_gets_another_name() {
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let one = peer.open("file:one", READ_WRITE | DELETE, SHARE_ALL, CREATE).await.unwrap();
+    peer.write(one, b"1").await;
+    for (name, data) in [("empty", &b""[..]), ("full", b"bytes")] {
+        let id = peer.open(&format!("file:{name}"), READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
+        peer.write(id, data).await;
+        peer.close(id).await;
+    }
+    let rename = |name: &str, replace: u8| {
+        let name = super::files::utf16(name);
+        let mut buffer = vec![replace, 0, 0, 0, 0, 0, 0, 0];
+        buffer.extend([0; 8]);
+        buffer.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
+        buffer.extend(name);
+        buffer.resize(buffer.len().max(24), 0);
+        buffer
+    };
+    for (name, replace, status) in [
+        (":full", 0, NtStatus::OBJECT_NAME_COLLISION),
+        (":full:$DATA", 1, NtStatus::INVALID_PARAMETER),
+        ("::$DATA", 1, NtStatus::INVALID_PARAMETER),
+        ("file:two", 0, NtStatus::SHARING_VIOLATION),
+        (":EMPTY", 1, NtStatus::SUCCESS),
+        (":Two", 0, NtStatus::SUCCESS),
+        (":TWO", 0, NtStatus::SUCCESS),
+    ] {
+        assert_eq!(peer.set_info(one, 1, 10, &rename(name, replace)).await, status, "{name}");
+    }
+    assert_eq!(peer.streams(one).await, ["::$DATA", ":TWO:$DATA", ":full:$DATA"]);
+    assert_eq!(peer.read(one).await, b"1");
+}

@@ -1,0 +1,4 @@
+//! See `gateway::fuzz::smb_contents`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gateway::fuzz::smb_contents(bytes));
