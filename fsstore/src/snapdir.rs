@@ -38,6 +38,10 @@ impl SnapshotDirCell {
         self.0.store(shown as u8, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == SnapshotDir::Off as u8
+    }
+
     /// Whether `dir` of the active image has a `.snapshot`.
     pub(crate) fn shows_in(&self, dir: FileId) -> bool {
         let shown = self.0.load(Ordering::Relaxed);

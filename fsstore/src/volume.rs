@@ -528,6 +528,11 @@ impl Volume {
         self.shared.snapshot_dir.set(shown);
     }
 
+    /// Whether clients may look into snapshots at all.
+    pub fn shows_snapshots(&self) -> bool {
+        !self.shared.snapshot_dir.is_off()
+    }
+
     /// The runs of blocks, in block order, that any snapshot after `base` up to `to` uses and `base` does not
     /// (`None`: everything). Its cost follows the difference. The snapshots can't be deleted while it lives.
     ///

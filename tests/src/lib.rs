@@ -18,4 +18,5 @@ pub mod seeds;
 pub mod serve;
 pub mod sim_disk;
 pub mod smb_site;
+pub mod torture;
 pub mod verify;

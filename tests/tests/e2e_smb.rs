@@ -177,3 +177,60 @@ async fn a_share_moves_with_its_users() {
     site.run(&[], &format!("get KEPT {}", back.display())).await;
     assert_eq!(std::fs::read(back).unwrap(), b"kept");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn previous_versions_are_listed_and_read() {
+    let Some(site) = Site::new().await else { return };
+    let local = site.dir.path().join("version");
+    let put = format!("put {} FILE", local.display());
+    std::fs::write(&local, b"first").unwrap();
+    site.run(&[], &format!("mkdir dir; cd dir; {put}")).await;
+    let snapshot = json!({ "name": "before" });
+    site.node.api.post("/vservers/vs/volumes/data/snapshots", snapshot).await.unwrap();
+    std::fs::write(&local, b"the second").unwrap();
+    site.run(&[], &format!("cd dir; {put}")).await;
+    let info = site.run(&[], "allinfo dir\\file").await;
+    let token = info.lines().find(|line| line.starts_with("@GMT-")).unwrap_or_else(|| panic!("{info}"));
+    assert!(info.contains("size: 5"), "{info}");
+    let back = site.dir.path().join("back");
+    site.run(&[], &format!("get {token}\\dir\\file {}", back.display())).await;
+    assert_eq!(std::fs::read(&back).unwrap(), b"first");
+    let refused = site.smb("root", PASSWORD, &[], &format!("del {token}\\dir\\file")).await;
+    assert!(text_of(&refused).contains("NT_STATUS_MEDIA_WRITE_PROTECTED"), "{}", text_of(&refused));
+}
+
+/// Runs smbcacls on a file of the share. It knows no port but 445.
+async fn smbcacls(site: &Site, options: &[&str]) -> String {
+    let login = site.dir.path().join("login-acl");
+    std::fs::write(&login, format!("username=root\npassword={PASSWORD}\n")).unwrap();
+    let mut command = Command::new("smbcacls");
+    command.arg(format!("//{}/data", site.address)).arg("file").args(options).arg("-A").arg(&login);
+    let output = command.kill_on_drop(true).output().await.unwrap();
+    assert!(output.status.success(), "{options:?}: {}", text_of(&output));
+    text_of(&output)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permissions_are_shown_and_set_by_name() {
+    let Some(site) = Site::new().await else { return };
+    if let Err(error) = std::net::TcpListener::bind((site.address, 445)) {
+        eprintln!("skipped: port 445 can't be had: {error}");
+        return;
+    }
+    let group = json!({ "name": "Staff", "gid": 50 });
+    site.node.api.post("/vservers/vs/groups", group).await.unwrap();
+    let local = site.dir.path().join("file");
+    std::fs::write(&local, b"file").unwrap();
+    site.run(&[], &format!("put {} file", local.display())).await;
+    let port = json!({ "ports": { "smb": 445 } });
+    site.node.api.patch("/vservers/vs/lifs/lif1", port).await.unwrap();
+    let shown = smbcacls(&site, &[]).await;
+    assert!(shown.contains("OWNER:VS\\root") && shown.contains("ACL:Everyone:ALLOWED"), "{shown}");
+    smbcacls(&site, &["-a", "ACL:vs\\jane:ALLOWED/0x0/READ"]).await;
+    smbcacls(&site, &["-a", "ACL:staff:ALLOWED/0x0/FULL"]).await;
+    smbcacls(&site, &["-C", "jane"]).await;
+    let shown = smbcacls(&site, &[]).await;
+    for line in ["OWNER:VS\\Jane", "ACL:VS\\Jane:ALLOWED/0x0/READ", "ACL:VS\\Staff:ALLOWED/0x0/FULL"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}

@@ -6,16 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A program, and the Debian package that has it.
+/// A program, and the Debian package that has it, with others that it needs to be of use.
 struct Tool {
     program: &'static str,
     package: &'static str,
 }
 
-const TOOLS: [Tool; 19] = [
+const TOOLS: [Tool; 21] = [
     Tool { program: "nfs-ls", package: "libnfs-utils" },
     Tool { program: "smbclient", package: "smbclient" },
     Tool { program: "mount.cifs", package: "cifs-utils" },
+    Tool { program: "smbtorture", package: "samba-testsuite" },
+    // Tests start one of their own.
+    Tool { program: "smbd", package: "samba samba-vfs-modules" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "losetup", package: "util-linux" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
@@ -46,7 +49,8 @@ const LIBRARIES: [(&str, &str); 2] = [("impacket", "0.13.1"), ("smbprotocol", "1
 pub(crate) fn prepare() -> Result<Vec<String>, Failure> {
     let missing = |tool: &&Tool| !is_there(tool.program);
     if TOOLS.iter().any(|tool| missing(&tool)) && may_install() {
-        let packages: Vec<_> = TOOLS.iter().filter(missing).map(|tool| tool.package).collect();
+        let packages: Vec<_> =
+            TOOLS.iter().filter(missing).flat_map(|tool| tool.package.split(' ')).collect();
         println!("installing {}", packages.join(" "));
         install(&packages);
     }

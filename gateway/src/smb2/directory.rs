@@ -185,7 +185,7 @@ impl Page<'_> {
             allocation_size: facts.allocation_size,
             attributes: facts.file_attributes,
             ea_size: shown::ea_size(attr),
-            file_id: attr.id.ino.0,
+            file_id: shown::file_number(attr.id),
             finder: self.finder.then(|| {
                 let volume = mounted.map_or(self.volume, |mount| &mount.volume);
                 let access = rights::of(volume, &self.cx, None, attr, false).unwrap_or_default();

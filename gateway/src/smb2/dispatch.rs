@@ -487,12 +487,13 @@ impl Transfer {
         })
     }
 
-    fn cost(&self) -> Cost {
+    fn cost(&self, command: Command, message: &Bytes) -> Cost {
         match self {
             Transfer::Read(read) => Cost { read: read.length.min(negotiate::TRANSFER_MAX), written: 0 },
             Transfer::Write(write) => {
                 Cost { read: 0, written: u32::try_from(write.data.len()).unwrap_or(u32::MAX) }
             }
+            Transfer::None if command == Command::Ioctl => ioctl::cost(message),
             Transfer::None => Cost::default(),
         }
     }
@@ -505,16 +506,17 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         Ok(transfer) => transfer,
         Err(malformed) => return Some(Answer::from(Err(malformed.into()))),
     };
+    let cost = transfer.cost(command, &asked.message);
     let gone = asked.connection.gone.clone();
     // Before the gate: a request that waits for a limit must not hold up a freeze.
-    gone.run_until_cancelled(vserver.qos.admit(asked.connection.client, transfer.cost())).await?;
+    gone.run_until_cancelled(vserver.qos.admit(asked.connection.client, cost)).await?;
     let pass = gone.run_until_cancelled(vserver.gate.enter()).await?.ok()?;
     if let Some(Err(status)) = asked.previous {
         // The request that this one builds on has failed (§3.3.5.2.7.2).
         return Some(Answer::from(Err(status.into())));
     }
     if matches!(asked.tree.root, Root::Pipes) {
-        return in_pipes(&asked, command, &pass);
+        return in_pipes(&asked, command, &pass).await;
     }
     let reply = match (command, transfer) {
         (_, Transfer::Read(request)) => io::read(&asked, request).await,
@@ -524,7 +526,7 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         (Command::Close, _) => close::close(&asked, &pass),
         (Command::Flush, _) => io::flush(&asked).await,
         (Command::Lock, _) => return Some(locking::lock(asked)),
-        (Command::Ioctl, _) => ioctl::ioctl(&asked)?,
+        (Command::Ioctl, _) => ioctl::ioctl(&asked).await?,
         (Command::QueryDirectory, _) => directory::query(&asked),
         (Command::QueryInfo, _) => query::query(&asked),
         (Command::SetInfo, _) => return Some(caching::set(asked, pass).await),
@@ -536,9 +538,11 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
 }
 
 /// A request in `IPC$`.
-fn in_pipes(asked: &Asked, command: Command, pass: &GatePass) -> Option<Answer> {
+async fn in_pipes(asked: &Asked, command: Command, pass: &GatePass) -> Option<Answer> {
     Some(match command {
-        Command::Ioctl if ioctl::is_about_connection(&asked.message) => Answer::from(ioctl::ioctl(asked)?),
+        Command::Ioctl if ioctl::is_about_connection(&asked.message) => {
+            Answer::from(ioctl::ioctl(asked).await?)
+        }
         Command::TreeDisconnect => Answer::from(disconnect(asked, pass)),
         _ => {
             let (id, reply) = pipe::run(asked, command);

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 const INLINE_WRITE_LEN_MAX: usize = 64 << 10;
 
 /// Runs volume work that may wait for the disk on a thread where that is allowed.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     volume: &Arc<Volume>,
     cx: &Context,
     work: impl FnOnce(&Volume, &Context) -> Result<T, FsError> + Send + 'static,
@@ -35,17 +35,17 @@ async fn off_thread<T: Send + 'static>(
 }
 
 /// Whether a lock keeps this open from the range.
-fn check_locks(
+pub(super) fn check_locks(
     vserver: &Vserver,
     open: &Open,
     offset: u64,
-    len: usize,
+    len: u64,
     writes: bool,
 ) -> Result<(), NtStatus> {
     if len == 0 {
         return Ok(());
     }
-    let range = ByteRange::new(offset, len as u64);
+    let range = ByteRange::new(offset, len);
     match vserver.locks.barring(open.key, &open.owner, range, writes) {
         None => Ok(()),
         Some(_) => Err(NtStatus::FILE_LOCK_CONFLICT),
@@ -69,7 +69,7 @@ pub(super) async fn read(asked: &Asked, request: ReadRequest) -> Reply {
     }
     let (offset, len) = (request.offset, request.length as usize);
     check_range(asked, offset, len)?;
-    check_locks(vserver, &open, offset, len, false)?;
+    check_locks(vserver, &open, offset, len as u64, false)?;
     let (volume, cx, file) = (open.volume(vserver)?, open.context(), open.key.file);
     let done = match volume.read_cached(&cx, file, offset, len)? {
         Some(done) => done,
@@ -92,7 +92,7 @@ pub(super) async fn write(asked: &Asked, request: WriteRequest) -> Reply {
     open.may(access::WRITE_DATA | access::APPEND_DATA)?;
     let len = request.data.len();
     check_range(asked, request.offset, len)?;
-    check_locks(vserver, &open, request.offset, len, true)?;
+    check_locks(vserver, &open, request.offset, len as u64, true)?;
     // Nobody who may write has to wait: what others have written is back since they let this one in.
     vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
     let (volume, cx) = (open.volume(vserver)?, open.context());

@@ -30,8 +30,13 @@ pub(super) struct SetUp {
     pub(super) protection: Protection,
 }
 
+/// What a vserver is called where names are short and have no case; its domain is called the same.
+pub(super) fn netbios_name(vserver: &str) -> String {
+    vserver.chars().take(15).collect::<String>().to_uppercase()
+}
+
 fn target_names(vserver: &str) -> TargetNames {
-    let netbios: String = vserver.chars().take(15).collect::<String>().to_uppercase();
+    let netbios = netbios_name(vserver);
     TargetNames {
         netbios_computer: netbios.clone(),
         netbios_domain: netbios,

@@ -23,6 +23,7 @@ mod negotiate;
 mod open;
 mod path;
 mod pipe;
+mod previous;
 mod query;
 mod quota;
 mod reply;

@@ -97,7 +97,7 @@ fn of_file(
         links: if attr.kind == FileKind::Dir { 1 } else { attr.nlink },
         delete_pending: open.is_delete_pending(vserver),
         directory: attr.kind == FileKind::Dir,
-        file_id: attr.id.ino.0,
+        file_id: shown::file_number(attr.id),
         volume_serial: open.key.volume.0,
         ea_size: 0,
         access: open.granted,
@@ -184,7 +184,9 @@ fn of_volume(vserver: &Vserver, open: &Open, class: u8, data: &mut BytesMut) -> 
             | attributes::NAMED_STREAMS
             | attributes::SUPPORTS_SPARSE_FILES
             | attributes::SUPPORTS_HARD_LINKS
-            | attributes::SUPPORTS_EXTENDED_ATTRIBUTES,
+            | attributes::SUPPORTS_EXTENDED_ATTRIBUTES
+            | attributes::SUPPORTS_REPARSE_POINTS
+            | attributes::SUPPORTS_BLOCK_REFCOUNTING,
         max_component_name_len: 255,
         file_system_name: "NTFS",
         default_quota_threshold: threshold.cast_unsigned(),

@@ -29,10 +29,19 @@ const FLAGS: [(u8, u8); 5] = [
     (AceFlags::INHERITED, INHERITED),
 ];
 
+/// A SID of the vserver's as it goes over the wire...
+pub(super) fn wire(sid: &crate::vserver::Sid) -> Sid {
+    Sid::new(sid.authority(), sid.sub_authorities()).unwrap_or(Sid::NULL)
+}
+
+/// ... and the other way round.
+pub(super) fn ours(sid: &Sid) -> Option<crate::vserver::Sid> {
+    crate::vserver::Sid::new(sid.authority(), sid.sub_authorities())
+}
+
 /// A Unix id on the wire.
 pub(super) fn wire_sid(users: &Users, id: UnixId) -> Sid {
-    let sid = users.sid_of(id);
-    Sid::new(sid.authority(), sid.sub_authorities()).unwrap_or(Sid::NULL)
+    wire(&users.sid_of(id))
 }
 
 /// One that the volume keeps as it is.
@@ -48,7 +57,7 @@ fn sid_to_keep(sid: &Sid) -> Result<fsstore::Sid, NtStatus> {
 
 /// The Unix id that a SID stands for.
 pub(super) fn unix_id(users: &Users, sid: &Sid) -> Option<UnixId> {
-    users.id_of(&crate::vserver::Sid::new(sid.authority(), sid.sub_authorities())?)
+    users.id_of(&ours(sid)?)
 }
 
 /// Appends the parts of a file's descriptor that are asked for.

@@ -169,8 +169,13 @@ impl Session {
 
     /// What `id` names in a tree.
     pub(super) fn open(&self, id: FileId, tree: &Tree) -> Result<Arc<Open>, NtStatus> {
+        self.open_in_any_tree(id).ok().filter(|open| open.tree.id == tree.id).ok_or(NtStatus::FILE_CLOSED)
+    }
+
+    /// The same, of whichever tree.
+    pub(super) fn open_in_any_tree(&self, id: FileId) -> Result<Arc<Open>, NtStatus> {
         let open = self.opens.lock().get(&id.volatile).cloned();
-        open.filter(|open| open.id == id && open.tree.id == tree.id).ok_or(NtStatus::FILE_CLOSED)
+        open.filter(|open| open.id == id).ok_or(NtStatus::FILE_CLOSED)
     }
 
     /// Takes an open out, to be closed.

@@ -17,7 +17,7 @@ use super::{directory, quota, security, shown, streams};
 use crate::openstate::{Access, Deed, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
-use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, Volume, XattrHow};
+use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, SnapshotId, Volume, XattrHow};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -265,6 +265,9 @@ impl Setting<'_> {
     /// Says that the file is to go with its last handle, or that it is to stay.
     fn dispose(&self, delete: bool) -> Result<(), NtStatus> {
         let open = self.open;
+        if open.key.file.snapshot != SnapshotId::ACTIVE {
+            return Err(NtStatus::MEDIA_WRITE_PROTECTED);
+        }
         if delete {
             let attr = open.attr(self.vserver)?;
             let name = open.name.lock().name.clone();

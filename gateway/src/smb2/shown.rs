@@ -3,7 +3,7 @@
 use super::wire::create::{FileFacts, attribute};
 use super::wire::error::REPARSE_TAG_SYMLINK;
 use super::wire::filetime;
-use fsstore::{Attr, DosAttributes, FileKind, Time};
+use fsstore::{Attr, DosAttributes, FileId, FileKind, Time};
 
 pub(super) fn time(time: Time) -> u64 {
     filetime::from_unix(time.secs, time.nanos)
@@ -48,6 +48,11 @@ pub(super) fn ea_size(attr: &Attr) -> u32 {
 /// Bytes that the file takes up.
 pub(super) fn allocation(attr: &Attr) -> u64 {
     if attr.kind == FileKind::Dir { 0 } else { attr.used }
+}
+
+/// The number that tells a file apart from all others of its volume; as a snapshot has it, it is another file.
+pub(super) fn file_number(file: FileId) -> u64 {
+    file.ino.0 ^ file.snapshot.0.rotate_right(16)
 }
 
 /// The file's size.

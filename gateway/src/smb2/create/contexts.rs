@@ -6,7 +6,16 @@ use crate::smb2::open::Open;
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::status::NtStatus;
+use crate::smb2::{previous, shown};
 use fsstore::Attr;
+
+/// The second of the snapshot that is asked for (`TWrp`).
+pub(super) fn snapshot_time(contexts: &[CreateContext]) -> Option<i64> {
+    contexts.iter().find_map(|context| match context {
+        CreateContext::TimeWarp { timestamp } if *timestamp != 0 => Some(previous::of_filetime(*timestamp)),
+        _ => None,
+    })
+}
 
 impl Opening<'_> {
     /// What is answered beside the open file.
@@ -19,7 +28,7 @@ impl Opening<'_> {
                     Some(CreateReplyContext::MaximalAccess { status: NtStatus::SUCCESS, access: most })
                 }
                 CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
-                    file_id: attr.id.ino.0,
+                    file_id: shown::file_number(attr.id),
                     volume_id: open.key.volume.0,
                 }),
                 CreateContext::DurableRequest if open.durable.is_some() => Some(CreateReplyContext::Durable),

@@ -25,7 +25,7 @@ use super::{quota, rights};
 use crate::openstate::{BreakWait, FileKey};
 use crate::vserver::{GatePass, Vserver};
 use check::{Deed, check};
-use fsstore::{Attr, Context, FileKind, Volume};
+use fsstore::{Attr, Context, FileKind, SnapshotId, Volume};
 use parking_lot::Mutex;
 use sharing::Shared;
 use std::sync::Arc;
@@ -93,7 +93,11 @@ async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Create
     let cx = asked.session.identity.context();
     let vserver = &asked.connection.listener.vserver;
     let follow = request.options & options::OPEN_REPARSE_POINT == 0;
-    let found = path::find(&vserver.namespace(), &cx, &asked.tree, &path, follow)?;
+    let taken = contexts::snapshot_time(&request.contexts);
+    let found = path::find_at(&vserver.namespace(), &cx, &asked.tree, &path, follow, taken)?;
+    if request.options & options::DELETE_ON_CLOSE != 0 && found.dir.snapshot != SnapshotId::ACTIVE {
+        return Err(NtStatus::MEDIA_WRITE_PROTECTED.into());
+    }
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
     Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file }.run().await

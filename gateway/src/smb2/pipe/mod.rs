@@ -1,6 +1,8 @@
-//! Named pipes, in the tree `IPC$`: one for each service that answers remote procedure calls. Today that is `srvsvc`,
-//! by which clients list shares.
+//! Named pipes, in the tree `IPC$`: one for each service that answers remote procedure calls. They are `srvsvc`, by which clients
+//! list shares, and `lsarpc`, by which they learn names of users and groups.
 
+mod lsarpc;
+mod ndr;
 mod rpc;
 mod srvsvc;
 
@@ -22,13 +24,52 @@ use super::wire::status::NtStatus;
 use crate::xdr::Tail;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Who answers at the other end of a pipe.
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    Shares,
+    Security,
+}
+
+impl Service {
+    fn of_name(name: &str) -> Option<Service> {
+        let all = [Service::Shares, Service::Security];
+        all.into_iter().find(|service| service.name().eq_ignore_ascii_case(name))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Service::Shares => srvsvc::NAME,
+            Service::Security => lsarpc::NAME,
+        }
+    }
+
+    fn interface(self) -> rpc::Syntax {
+        match self {
+            Service::Shares => srvsvc::INTERFACE,
+            Service::Security => lsarpc::INTERFACE,
+        }
+    }
+
+    /// Runs an operation. `None`: there is no such one.
+    fn call(self, asked: &Asked, operation: u16, arguments: &[u8]) -> Option<BytesMut> {
+        let vserver = &asked.connection.listener.vserver;
+        match self {
+            Service::Shares => srvsvc::call(vserver, operation, arguments),
+            Service::Security => lsarpc::call(vserver, &asked.session.identity, operation, arguments),
+        }
+    }
+}
+
 /// An open pipe.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pipe {
-    /// What the service said and the client has not read.
-    answers: Mutex<BytesMut>,
+    service: Service,
+    /// What the service said and the client has not read, a fragment each.
+    answers: Mutex<VecDeque<Bytes>>,
 }
 
 /// What all pipes look like.
@@ -62,11 +103,10 @@ pub(super) fn run(asked: &Asked, command: Command) -> (Option<FileId>, Reply) {
 
 fn open(asked: &Asked) -> Result<(FileId, Body), super::reply::Failure> {
     let request = CreateRequest::decode(&asked.message)?;
-    if !request.name.trim_start_matches('\\').eq_ignore_ascii_case(srvsvc::NAME) {
-        return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
-    }
+    let service = Service::of_name(request.name.trim_start_matches('\\'));
+    let service = service.ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
     let number = asked.connection.listener.state.open_number()?;
-    asked.session.keep_pipe(number, Arc::default())?;
+    asked.session.keep_pipe(number, Arc::new(Pipe { service, answers: Mutex::default() }))?;
     let file_id = FileId { persistent: number, volatile: number };
     let response = CreateResponse {
         oplock_level: oplock::NONE,
@@ -139,22 +179,23 @@ impl Pipe {
             // It has to listen before it goes on.
             return Err(NtStatus::PIPE_BUSY);
         }
-        let vserver = &asked.connection.listener.vserver;
-        let answer = rpc::answer(message, srvsvc::INTERFACE, srvsvc::NAME, |operation, arguments| {
-            srvsvc::call(vserver, operation, arguments)
+        let service = self.service;
+        let answer = rpc::answer(message, service.interface(), service.name(), |operation, arguments| {
+            service.call(asked, operation, arguments)
         });
-        *answers = answer.ok_or(NtStatus::INVALID_PARAMETER)?;
+        answers.extend(answer.ok_or(NtStatus::INVALID_PARAMETER)?);
         Ok(())
     }
 
     /// What is to be read next. A status of its own says that there is more of it.
     fn take(&self, most: usize) -> Result<(Bytes, NtStatus), NtStatus> {
         let mut answers = self.answers.lock();
-        if answers.is_empty() {
-            return Err(NtStatus::PIPE_EMPTY);
+        let fragment = answers.front_mut().ok_or(NtStatus::PIPE_EMPTY)?;
+        let part = fragment.split_to(fragment.len().min(most));
+        if !fragment.is_empty() {
+            return Ok((part, NtStatus::BUFFER_OVERFLOW));
         }
-        let len = answers.len().min(most);
-        let part = answers.split_to(len).freeze();
-        Ok((part, if answers.is_empty() { NtStatus::SUCCESS } else { NtStatus::BUFFER_OVERFLOW }))
+        answers.pop_front();
+        Ok((part, NtStatus::SUCCESS))
     }
 }

@@ -2,11 +2,13 @@
 //! service.
 
 use super::super::wire::{Malformed, Reader};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 const HEADER_LEN: usize = 16;
 /// `PFC_FIRST_FRAG` and `PFC_LAST_FRAG`.
-const WHOLE: u8 = 3;
+const FIRST: u8 = 1;
+const LAST: u8 = 2;
+const WHOLE: u8 = FIRST | LAST;
 /// Little endian, ASCII, IEEE.
 const REPRESENTATION: [u8; 4] = [0x10, 0, 0, 0];
 
@@ -29,14 +31,20 @@ pub(super) type Syntax = ([u8; 16], u32);
 /// NDR, version 2 (C706 §14).
 const NDR: Syntax = (*b"\x04\x5d\x88\x8a\xeb\x1c\xc9\x11\x9f\xe8\x08\x00\x2b\x10\x48\x60", 2);
 
-/// Answers one message. `call` runs an operation of the interface and gives its result; `None`: there is no such operation.
+/// Longest fragment that is sent: what Windows takes.
+const FRAGMENT_MAX: usize = 4280;
+/// Bytes before the result in each fragment of a response.
+const RESPONSE_HEAD: usize = HEADER_LEN + 8;
+
+/// Answers one message, in as many fragments as it takes. `call` runs an operation of the interface and gives its result; `None`:
+/// there is no such operation.
 /// `None` for what is no message, is in several fragments, or wants to be authenticated here: who asks has logged in already.
 pub(super) fn answer(
     message: &[u8],
     interface: Syntax,
     pipe: &str,
     call: impl FnOnce(u16, &[u8]) -> Option<BytesMut>,
-) -> Option<BytesMut> {
+) -> Option<Vec<Bytes>> {
     let mut reader = Reader::new(message, "RPC");
     let (version, kind, flags) = (reader.array::<2>().ok()?, reader.u8().ok()?, reader.u8().ok()?);
     let (representation, len) = (reader.array::<4>().ok()?, reader.u16().ok()?);
@@ -58,13 +66,7 @@ pub(super) fn answer(
         REQUEST => {
             let (_hint, context, operation) = (reader.u32().ok()?, reader.u16().ok()?, reader.u16().ok()?);
             match call(operation, reader.rest()) {
-                Some(result) => {
-                    begin(&mut out, RESPONSE, call_id);
-                    out.put_u32_le(u32::try_from(result.len()).ok()?);
-                    out.put_u16_le(context);
-                    out.put_u16_le(0);
-                    out.extend_from_slice(&result);
-                }
+                Some(result) => return fragments(call_id, context, &result),
                 None => {
                     begin(&mut out, FAULT, call_id);
                     out.put_u32_le(0);
@@ -77,9 +79,36 @@ pub(super) fn answer(
         }
         _ => return None,
     }
+    Some(vec![end(out)?])
+}
+
+/// A response, cut into fragments.
+fn fragments(call_id: u32, context: u16, result: &[u8]) -> Option<Vec<Bytes>> {
+    let mut fragments = Vec::new();
+    let mut rest = result;
+    loop {
+        let (part, behind) = rest.split_at(rest.len().min(FRAGMENT_MAX - RESPONSE_HEAD));
+        let mut out = BytesMut::with_capacity(RESPONSE_HEAD + part.len());
+        begin(&mut out, RESPONSE, call_id);
+        let first = if fragments.is_empty() { FIRST } else { 0 };
+        out[3] = first | if behind.is_empty() { LAST } else { 0 };
+        out.put_u32_le(u32::try_from(rest.len()).ok()?);
+        out.put_u16_le(context);
+        out.put_u16_le(0);
+        out.extend_from_slice(part);
+        fragments.push(end(out)?);
+        if behind.is_empty() {
+            return Some(fragments);
+        }
+        rest = behind;
+    }
+}
+
+/// Says how long a fragment is.
+fn end(mut out: BytesMut) -> Option<Bytes> {
     let len = u16::try_from(out.len()).ok()?;
     out[8..10].copy_from_slice(&len.to_le_bytes());
-    Some(out)
+    Some(out.freeze())
 }
 
 fn begin(out: &mut BytesMut, kind: u8, call_id: u32) {
@@ -139,10 +168,16 @@ mod tests {
         [&[5, 0, kind, 3, 0x10, 0, 0, 0, len[0], len[1], 0, 0, 9, 0, 0, 0], body].concat()
     }
 
-    fn ask(message: &[u8]) -> Option<BytesMut> {
+    fn ask_for_all(message: &[u8]) -> Option<Vec<Bytes>> {
         answer(message, INTERFACE, "test", |operation, arguments| {
             (operation == 15).then(|| BytesMut::from(arguments))
         })
+    }
+
+    fn ask(message: &[u8]) -> Option<Bytes> {
+        let mut fragments = ask_for_all(message)?;
+        assert_eq!(fragments.len(), 1);
+        fragments.pop()
     }
 
     fn binding(interface: [u8; 16], transfer: [u8; 16]) -> Vec<u8> {
@@ -173,6 +208,21 @@ mod tests {
         assert_eq!((reply[2], &reply[16..]), (RESPONSE, &[2, 0, 0, 0, 4, 0, 0, 0, b'h', b'i'][..]));
         let reply = ask(&message(REQUEST, &[0, 0, 0, 0, 4, 0, 16, 0])).unwrap();
         assert_eq!((reply[2], &reply[24..28]), (FAULT, &[2, 0, 1, 0x1c][..]));
+    }
+
+    #[test]
+    fn a_long_result_goes_in_fragments() {
+        let long: Vec<u8> = (0..10_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let question = [&[0, 0, 0, 0, 4, 0, 15, 0], &long[..]].concat();
+        let fragments = ask_for_all(&message(REQUEST, &question)).unwrap();
+        let flags: Vec<u8> = fragments.iter().map(|fragment| fragment[3]).collect();
+        assert_eq!(flags, [FIRST, 0, LAST]);
+        let result: Vec<u8> =
+            fragments.iter().flat_map(|fragment| fragment[RESPONSE_HEAD..].to_vec()).collect();
+        assert_eq!(result, long);
+        for fragment in fragments {
+            assert_eq!(usize::from(u16::from_le_bytes([fragment[8], fragment[9]])), fragment.len());
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The server service (MS-SRVS), as far as clients need it to list shares: `NetrShareEnum`.
 
-use super::super::wire::{Malformed, Reader};
+use super::super::wire::Malformed;
+use super::ndr::{Input, Output};
 use super::rpc::Syntax;
 use crate::vserver::Vserver;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 /// The pipe.
 pub(super) const NAME: &str = "srvsvc";
@@ -17,8 +18,6 @@ const ERROR_INVALID_LEVEL: u32 = 124;
 /// `STYPE_DISKTREE`; `STYPE_IPC` and `STYPE_SPECIAL` (MS-SRVS §2.2.2.4).
 const DISK: u32 = 0;
 const PIPES: u32 = 0x8000_0003;
-/// Where a pointer points to something: any number but zero.
-const SOMEWHERE: u32 = 0x0002_0000;
 
 /// Runs an operation. `None`: there is no such one, or its arguments are none.
 pub(super) fn call(vserver: &Vserver, operation: u16, arguments: &[u8]) -> Option<BytesMut> {
@@ -42,66 +41,52 @@ struct Entry<'a> {
 
 /// The level of information that is asked for. It stands behind the server's name, which clients may leave out.
 fn level_of(arguments: &[u8]) -> Result<u32, Malformed> {
-    let mut reader = Reader::new(arguments, "NetrShareEnum");
-    if reader.u32()? != 0 {
-        let (_most, _offset, units) = (reader.u32()?, reader.u32()?, reader.u32()?);
-        let len = (units as usize).saturating_mul(2);
-        reader.skip(len)?;
-        reader.skip(len.next_multiple_of(4) - len)?;
+    let mut input = Input::new(arguments, "NetrShareEnum");
+    if input.pointer()? {
+        input.string()?;
     }
-    reader.u32()
+    input.u32()
 }
 
 /// `SHARE_ENUM_STRUCT` with `SHARE_INFO_0` or `SHARE_INFO_1` (MS-SRVS §2.2.4.38), how many there are, and the status.
 fn list(level: u32, entries: &[Entry<'_>]) -> BytesMut {
-    let mut out = BytesMut::new();
-    let count = u32::try_from(entries.len()).unwrap_or(0);
-    out.put_u32_le(level);
-    out.put_u32_le(level);
+    let mut out = Output::default();
+    out.u32(level);
+    out.u32(level);
     if level > 1 {
-        out.put_u32_le(0);
-        out.put_u32_le(0);
-        out.put_u32_le(0);
-        out.put_u32_le(ERROR_INVALID_LEVEL);
-        return out;
+        out.pointer(false);
+        out.u32(0);
+        out.pointer(false);
+        out.u32(ERROR_INVALID_LEVEL);
+        return out.finish();
     }
-    out.put_u32_le(SOMEWHERE);
-    out.put_u32_le(count);
-    out.put_u32_le(SOMEWHERE);
-    out.put_u32_le(count);
+    out.pointer(true);
+    out.count(entries.len());
+    out.pointer(true);
+    out.count(entries.len());
     for entry in entries {
-        out.put_u32_le(SOMEWHERE);
+        out.pointer(true);
         if level == 1 {
-            out.put_u32_le(entry.kind);
-            out.put_u32_le(SOMEWHERE);
+            out.u32(entry.kind);
+            out.pointer(true);
         }
     }
     for entry in entries {
-        put_string(&mut out, entry.name);
+        out.string(entry.name);
         if level == 1 {
-            put_string(&mut out, entry.comment);
+            out.string(entry.comment);
         }
     }
-    out.put_u32_le(count);
+    out.count(entries.len());
     // No resume handle: this is all.
-    out.put_u32_le(0);
-    out.put_u32_le(0);
-    out
-}
-
-/// A conformant varying string of UTF-16, with the NUL that ends it (C706 §14.3.4.2).
-fn put_string(out: &mut BytesMut, text: &str) {
-    let units: Vec<u16> = text.encode_utf16().chain([0]).collect();
-    let len = u32::try_from(units.len()).unwrap_or(0);
-    out.put_u32_le(len);
-    out.put_u32_le(0);
-    out.put_u32_le(len);
-    units.iter().for_each(|unit| out.put_u16_le(*unit));
-    out.put_bytes(0, out.len().next_multiple_of(4) - out.len());
+    out.pointer(false);
+    out.u32(0);
+    out.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ndr::SOMEWHERE;
     use super::*;
 
     #[test]

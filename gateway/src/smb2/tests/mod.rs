@@ -5,6 +5,7 @@ mod attributes;
 mod client;
 mod compound;
 mod files;
+mod ioctl;
 mod protection;
 mod quota;
 mod streams;
