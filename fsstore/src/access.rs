@@ -22,6 +22,8 @@ pub(crate) fn may(cx: &Context, inode: &Inode, want: u32) -> bool {
         return want & X == 0 || inode.is_dir() || inode.mode & 0o111 != 0;
     }
     if let Some(acl) = &inode.acl {
+        // NT lets everybody pass through a directory.
+        let want = if acl.nt.is_some() && inode.is_dir() { want & !X } else { want };
         return acl.grants(cx, inode.uid, inode.gid, AceMask::of_permissions(want, inode.is_dir()));
     }
     let shift = if cx.uid == inode.uid {
@@ -50,6 +52,20 @@ pub(crate) fn may_set_acl(cx: &Context, inode: &Inode) -> bool {
     cx.uid == 0 || cx.uid == inode.uid || inode.acl.as_deref().is_some_and(by_acl)
 }
 
+/// Whether the list of `inode`, if it has one, grants the caller this.
+fn by_acl(cx: &Context, inode: &Inode, bit: u32) -> bool {
+    inode.acl.as_ref().is_some_and(|acl| acl.grants(cx, inode.uid, inode.gid, bit))
+}
+
+/// Whether the caller may put a new name into `dir`, of a directory or of something else.
+pub(crate) fn need_add(cx: &Context, dir: &Inode, child_is_dir: bool) -> Result<()> {
+    if cx.uid == 0 || !dir.has_nt_acl() {
+        return need(cx, dir, W | X);
+    }
+    let bit = if child_is_dir { AceMask::APPEND_DATA } else { AceMask::WRITE_DATA };
+    if by_acl(cx, dir, bit) { Ok(()) } else { Err(FsError::Access) }
+}
+
 /// Whether the caller may set times and attributes as they like: the owner, and whom a list says so of (RFC 8881 §6.2.1.3.1).
 pub(crate) fn may_set_attributes(cx: &Context, inode: &Inode) -> bool {
     let by_acl = |acl: &Acl| acl.grants(cx, inode.uid, inode.gid, AceMask::WRITE_ATTRIBUTES);
@@ -59,11 +75,11 @@ pub(crate) fn may_set_attributes(cx: &Context, inode: &Inode) -> bool {
 /// Whether the caller may take `victim`'s name out of `dir`.
 pub(crate) fn need_delete(cx: &Context, dir: &Inode, victim: &Inode) -> Result<()> {
     // With lists, DELETE of the file or DELETE_CHILD of the directory is enough (RFC 8881 §6.2.1.3.2).
-    let by_acl = |inode: &Inode, bit: u32| {
-        inode.acl.as_ref().is_some_and(|acl| acl.grants(cx, inode.uid, inode.gid, bit))
-    };
+    let by_acl = |inode: &Inode, bit: u32| by_acl(cx, inode, bit);
     if by_acl(victim, AceMask::DELETE) || by_acl(dir, AceMask::DELETE_CHILD) {
         need(cx, dir, X)?;
+    } else if cx.uid != 0 && dir.has_nt_acl() {
+        return Err(FsError::Access);
     } else {
         need(cx, dir, W | X)?;
     }

@@ -15,12 +15,18 @@
 //! A list may have a *mask*, as POSIX ACLs do ([`AceWho::Mask`]): then the rules of POSIX.1e take the place of those of RFC 8881 for
 //! the mode's group bits, chmod and inheritance. They are in [`mask`].
 //!
+//! A list may be that of an NT security descriptor ([`Nt`]): then it is kept to the letter, and inherited by NT's rules. They are in [`nt`].
+//!
 //! Mode bits are [`AceMask`] bits: read is `READ_DATA`; write is `WRITE_DATA` and `APPEND_DATA` both, for a directory
 //! `DELETE_CHILD` too; execute is `EXECUTE`. The store makes no difference between adding a file, a directory and a name.
 
 mod mask;
+mod nt;
+
+pub use nt::{Nt, NtControl, Sid};
 
 use crate::error::{FsError, Result};
+use crate::ids::BLOCK_SIZE;
 use crate::layout::{Reader, Writer};
 use crate::op::Context;
 
@@ -32,6 +38,8 @@ pub const ACES_MAX: usize = 400;
 pub struct Acl {
     /// The entries, in the order in which they count; at most [`ACES_MAX`].
     pub aces: Vec<Ace>,
+    /// What the NT security descriptor that this was set with says beside; `None` for a list of another origin.
+    pub nt: Option<Nt>,
 }
 
 /// One entry (RFC 8881 §6.2.1, nfsace4).
@@ -72,6 +80,8 @@ pub enum AceWho {
     /// Nobody: all that the other entries grant to named users, to named groups and to the file's group is cut down to these bits.
     /// Always [`AceKind::Allow`]. Whoever shows lists to clients that know no mask has to cut the entries down for them.
     Mask,
+    /// Whom NT knows by this, and Unix by no number.
+    Sid(Sid),
 }
 
 /// Bits of [`Ace::mask`], with the values of RFC 8881 §6.2.1.3.1 and of NT's access mask.
@@ -96,6 +106,8 @@ impl AceMask {
     pub const SYNCHRONIZE: u32 = 0x10_0000;
     /// All that may be set.
     pub const ALL: u32 = 0x1F_07FF;
+    /// All that NT knows of (`FILE_ALL_ACCESS`).
+    pub const FULL_CONTROL: u32 = 0x1F_01FF;
 
     /// The bits of permission bits (one octal digit), for a directory or something else.
     pub fn of_permissions(bits: u32, dir: bool) -> u32 {
@@ -138,7 +150,7 @@ impl Ace {
     }
 
     fn is_named(&self) -> bool {
-        matches!(self.who, AceWho::User(_) | AceWho::GroupId(_))
+        matches!(self.who, AceWho::User(_) | AceWho::GroupId(_) | AceWho::Sid(_))
     }
 
     /// The entry as far as it is in force itself.
@@ -207,7 +219,7 @@ impl Acl {
             ace(AceKind::Allow, AceWho::Group, AceMask::of_permissions(group, dir) | EVERYONE_ALWAYS),
             ace(AceKind::Allow, AceWho::Everyone, AceMask::of_permissions(other, dir) | EVERYONE_ALWAYS),
         ];
-        Acl { aces: aces.into_iter().filter(|ace| ace.mask != 0).collect() }
+        Acl { aces: aces.into_iter().filter(|ace| ace.mask != 0).collect(), nt: None }
     }
 
     /// The nine permission bits that follow from the entries for owner, group and everyone.
@@ -232,6 +244,7 @@ impl Acl {
             AceWho::User(user) => cx.uid == user,
             AceWho::GroupId(group) => cx.in_group(group),
             AceWho::Mask => false,
+            AceWho::Sid(sid) => sid.speaks_of(cx, uid),
         };
         let most = self.mask().unwrap_or(AceMask::ALL);
         granted(self.aces.iter().filter(|ace| of(ace)).map(|ace| ace.within(most)), want)
@@ -246,6 +259,7 @@ impl Acl {
             self.reduced_to(mode, dir)
         };
         acl.aces.extend(self.aces.iter().filter_map(Ace::heritable));
+        acl.nt = self.nt.map(Nt::after_chmod);
         acl
     }
 
@@ -257,13 +271,23 @@ impl Acl {
         let most = !AceMask::of_permissions(7 & !(mode >> 3), dir);
         let named = self.aces.iter().filter(|ace| ace.counts() && ace.is_named());
         let named: Vec<Ace> = named.map(|ace| ace.own().within(most)).collect();
-        Acl { aces: [first, named, last].concat() }
+        Acl { aces: [first, named, last].concat(), nt: None }
     }
 
-    /// The list, if any, and the mode of a new file or directory that was asked for with `mode`; `None` if there is nothing to
-    /// inherit.
-    pub(crate) fn inherited(&self, dir: bool, mode: u32) -> Option<(Option<Acl>, u32)> {
-        let acl = Acl { aces: self.aces.iter().filter_map(|ace| ace.inherited(dir)).collect() };
+    /// The list, if any, and the mode of a new file or directory of this owner and group that was asked for with `mode`; `None`
+    /// if there is nothing to inherit.
+    pub(crate) fn inherited(
+        &self,
+        dir: bool,
+        mode: u32,
+        (uid, gid): (u32, u32),
+    ) -> Option<(Option<Acl>, u32)> {
+        if self.nt.is_some() {
+            let acl = self.nt_inherited(dir, uid, gid);
+            let mode = mode & !0o777 | acl.mode_of(dir, uid, gid);
+            return Some((Some(acl), mode));
+        }
+        let acl = Acl { aces: self.aces.iter().filter_map(|ace| ace.inherited(dir)).collect(), nt: None };
         if acl.aces.is_empty() {
             return None;
         }
@@ -281,16 +305,18 @@ impl Acl {
             let kind = ace.who != AceWho::Mask || ace.kind == AceKind::Allow;
             kind && ace.mask & !AceMask::ALL == 0 && ace.flags & !AceFlags::ALL == 0
         };
-        if self.aces.len() <= ACES_MAX && self.aces.iter().all(known) {
-            Ok(())
-        } else {
-            Err(FsError::Invalid)
-        }
+        let fits = self.aces.len() <= ACES_MAX && self.encode().len() <= BLOCK_SIZE;
+        if fits && self.aces.iter().all(known) { Ok(()) } else { Err(FsError::Invalid) }
     }
 
-    /// 10 bytes an entry: kind and who, flags, mask, id.
+    /// What an NT descriptor says beside its entries, then 10 bytes an entry, more for one with a SID: kind and who, flags, mask,
+    /// id.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
+        if let Some(nt) = &self.nt {
+            out.u8(NT);
+            nt.encode(&mut out);
+        }
         for ace in &self.aces {
             let (who, id) = match ace.who {
                 AceWho::Owner => (0, 0),
@@ -299,11 +325,15 @@ impl Acl {
                 AceWho::User(id) => (3, id),
                 AceWho::GroupId(id) => (4, id),
                 AceWho::Mask => (5, 0),
+                AceWho::Sid(_) => (6, 0),
             };
             out.u8(who | if ace.kind == AceKind::Deny { 0x80 } else { 0 });
             out.u8(ace.flags);
             out.u32(ace.mask);
-            out.u32(id);
+            match ace.who {
+                AceWho::Sid(sid) => sid.encode(&mut out),
+                _ => out.u32(id),
+            }
         }
         out.0
     }
@@ -312,16 +342,26 @@ impl Acl {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Acl> {
         let mut input = Reader::new(bytes);
         let mut acl = Acl::default();
+        if bytes.first() == Some(&NT) {
+            input.u8();
+            acl.nt = Some(Nt::decode(&mut input)?);
+        }
         while !input.is_empty() && acl.aces.len() <= ACES_MAX {
-            let (first, flags, mask, id) = (input.u8(), input.u8(), input.u32(), input.u32());
+            let (first, flags, mask) = (input.u8(), input.u8(), input.u32());
             let who = match first & 0x7F {
-                0 => AceWho::Owner,
-                1 => AceWho::Group,
-                2 => AceWho::Everyone,
-                3 => AceWho::User(id),
-                4 => AceWho::GroupId(id),
-                5 => AceWho::Mask,
-                _ => return None,
+                6 => AceWho::Sid(Sid::decode(&mut input)?),
+                kind => {
+                    let id = input.u32();
+                    match kind {
+                        0 => AceWho::Owner,
+                        1 => AceWho::Group,
+                        2 => AceWho::Everyone,
+                        3 => AceWho::User(id),
+                        4 => AceWho::GroupId(id),
+                        5 => AceWho::Mask,
+                        _ => return None,
+                    }
+                }
             };
             let kind = if first & 0x80 == 0 { AceKind::Allow } else { AceKind::Deny };
             acl.aces.push(Ace { kind, who, flags, mask });
@@ -329,3 +369,6 @@ impl Acl {
         (input.ok() && acl.check().is_ok()).then_some(acl)
     }
 }
+
+/// Stands before what an NT descriptor says beside its entries.
+const NT: u8 = 0x7F;

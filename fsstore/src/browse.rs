@@ -111,6 +111,16 @@ impl Volume {
         Ok(self.shared.inode(file)?.attr())
     }
 
+    /// Whether a file's newest name is in `dir`, or in a directory below it.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the file is gone.
+    pub fn is_below(&self, file: FileId, dir: FileId) -> Result<bool> {
+        let shared = &*self.shared;
+        let file = shared.inode(file)?.ino;
+        Ok(file != dir.ino && shared.state.write().is_below(&shared.io, file, dir.ino)?)
+    }
+
     /// Which of the rights `want` the caller has.
     ///
     /// # Errors

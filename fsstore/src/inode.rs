@@ -263,6 +263,11 @@ impl Inode {
         Ok(Some(inode))
     }
 
+    /// Whether it has the list of an NT security descriptor.
+    pub(crate) fn has_nt_acl(&self) -> bool {
+        self.acl.as_ref().is_some_and(|acl| acl.nt.is_some())
+    }
+
     /// Its list, which is never changed without it: so both are in the same committed inode file.
     fn load_acl(&self, inofile: &Tree, io: &Io) -> Result<Acl> {
         let corrupt = || FsError::Corrupt { ino: self.ino, vbn: crate::ids::Vbn(0) };

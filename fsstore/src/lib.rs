@@ -47,7 +47,7 @@ mod walloc;
 mod watch;
 mod xattr;
 
-pub use acl::{ACES_MAX, Ace, AceFlags, AceKind, AceMask, AceWho, Acl};
+pub use acl::{ACES_MAX, Ace, AceFlags, AceKind, AceMask, AceWho, Acl, Nt, NtControl, Sid};
 pub use changes::{ChangeKind, PathChange};
 pub use check::*;
 pub use clones::{CLONE_BASE, CloneOrigin, SplitStep, clone_origin};

@@ -200,7 +200,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether `dir` is `ancestor` or below it.
+    /// Whether `dir` is `ancestor` or below it; of a file, its newest name.
     pub(crate) fn is_below(&mut self, io: &Io, dir: InodeNum, ancestor: InodeNum) -> Result<bool> {
         let mut at = dir;
         // No way up is longer than there are files, except in a circle.

@@ -21,7 +21,7 @@ fn deny(who: AceWho, mask: u32) -> Ace {
 }
 
 fn set(f: &Fixture, file: FileId, aces: &[Ace]) -> Attr {
-    f.set(file, Acl { aces: aces.to_vec() })
+    f.set(file, Acl { aces: aces.to_vec(), nt: None })
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn only_the_owner_and_whom_the_list_allows_set_it_and_it_is_bounded() {
     aces.push(allow(AceWho::Everyone, READ));
     assert_eq!(aces.len(), ACES_MAX);
     let set = |uid, aces: &[Ace]| {
-        let acl = Some(Acl { aces: aces.to_vec() });
+        let acl = Some(Acl { aces: aces.to_vec(), nt: None });
         f.volume.execute(&user(uid), Op::SetAcl { file, acl }).map(drop)
     };
     assert_eq!(set(2, &aces), Err(FsError::Perm));

@@ -68,7 +68,7 @@ fn a_file_inherits_what_the_mode_asked_for_leaves() {
     let f = Fixture::new();
     let dir = f.make(ROOT, "d", 0o755, true);
     let default = to_inherit(&Acl::masked(0o775, two_and_group(), true));
-    f.set(dir, Acl { aces: [Acl::from_mode(0o755, true).aces, default.clone()].concat() });
+    f.set(dir, Acl { aces: [Acl::from_mode(0o755, true).aces, default.clone()].concat(), nt: None });
     assert_eq!(f.mode(dir), 0o755);
     let file = f.make(dir, "a", 0o4664, false);
     assert_eq!(f.mode(file), 0o4664);
@@ -88,13 +88,13 @@ fn what_says_no_more_than_a_mode_is_just_that() {
     let dir = f.make(ROOT, "d", 0o700, true);
     let files = f.volume.statfs().files;
     let default = to_inherit(&Acl::masked(0o750, class(AceWho::Group, R | X).to_vec(), true));
-    f.set(dir, Acl { aces: [Acl::from_mode(0o700, true).aces, default].concat() });
+    f.set(dir, Acl { aces: [Acl::from_mode(0o700, true).aces, default].concat(), nt: None });
     let file = f.make(dir, "a", 0o666, false);
     assert_eq!(f.mode(file), 0o640);
     assert_eq!(f.volume.statfs().files, files + 2, "the directory's list and the file, which has none");
     // With a mask that takes from the group, there is more to it.
     let default = to_inherit(&Acl::masked(0o740, class(AceWho::Group, R | X).to_vec(), true));
-    f.set(dir, Acl { aces: [Acl::from_mode(0o700, true).aces, default].concat() });
+    f.set(dir, Acl { aces: [Acl::from_mode(0o700, true).aces, default].concat(), nt: None });
     let file = f.make(dir, "b", 0o666, false);
     assert_eq!((f.mode(file), f.volume.statfs().files), (0o640, files + 4));
     // A list that is set.
@@ -109,7 +109,7 @@ fn a_mask_only_ever_allows_and_survives_the_log() {
     let f = Fixture::new();
     let file = f.make(ROOT, "a", 0o777, false);
     let deny = Ace { kind: AceKind::Deny, who: AceWho::Mask, flags: 0, mask: AceMask::READ_DATA };
-    let set = Op::SetAcl { file, acl: Some(Acl { aces: vec![deny] }) };
+    let set = Op::SetAcl { file, acl: Some(Acl { aces: vec![deny], nt: None }) };
     assert_eq!(f.volume.execute(&user(0), set).map(drop), Err(FsError::Invalid));
     let acl = Acl::masked(0o640, two_and_group(), false);
     f.set(file, acl.clone());

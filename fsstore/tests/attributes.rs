@@ -95,7 +95,7 @@ fn writers_set_attributes_and_others_only_what_a_list_lets_them() {
     assert_eq!(set(&volume, &in_group, file, born), Err(FsError::Perm));
     assert_eq!(set(&volume, &user(3), file, hide), Err(FsError::Access));
     let ace = Ace { kind: AceKind::Allow, who: AceWho::User(3), flags: 0, mask: AceMask::WRITE_ATTRIBUTES };
-    let acl = Acl { aces: vec![ace] };
+    let acl = Acl { aces: vec![ace], nt: None };
     volume.execute(&user(1), Op::SetAcl { file, acl: Some(acl) }).unwrap();
     assert_eq!(set(&volume, &user(3), file, hide).unwrap().dos, Some(HIDDEN));
     assert_eq!(set(&volume, &user(3), file, born).unwrap().btime, at(1));

@@ -157,7 +157,7 @@ fn every_kind_of_change_is_charged_to_owner_group_and_qtree() {
     write(&volume, &cx, stream, 0, 2).unwrap();
     assert_eq!(all(&volume), (96, 6));
     let ace = Ace { kind: AceKind::Allow, who: AceWho::Everyone, flags: 0, mask: AceMask::ALL };
-    run(&volume, &cx, Op::SetAcl { file, acl: Some(Acl { aces: vec![ace] }) }).unwrap();
+    run(&volume, &cx, Op::SetAcl { file, acl: Some(Acl { aces: vec![ace], nt: None }) }).unwrap();
     assert_eq!(all(&volume), (97, 7));
     volume = reopen(volume, dir.path());
     assert_eq!(all(&volume), (97, 7));
@@ -252,7 +252,7 @@ fn a_limit_of_files_counts_all_that_makes_inodes() {
         Op::Symlink { dir: ROOT, name: "b".into(), target: "t".into(), attrs: none },
         Op::SetXattr { file, name: "user.a".into(), value: Bytes::new(), how: XattrHow::Either },
         Op::MakeStream { file, name: "s".into(), guarded: false },
-        Op::SetAcl { file, acl: Some(Acl { aces: vec![everyone] }) },
+        Op::SetAcl { file, acl: Some(Acl { aces: vec![everyone], nt: None }) },
     ];
     for op in &more {
         assert_eq!(run(&volume, &cx, op.clone()), Err(FsError::Quota), "{op:?}");

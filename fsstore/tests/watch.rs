@@ -129,7 +129,7 @@ fn changes_say_what_has_changed() {
     f.run(Op::SetXattr { file, name: name.clone(), value, how: XattrHow::Either });
     f.run(Op::RemoveXattr { file, name });
     let ace = Ace { kind: AceKind::Allow, who: AceWho::User(3), flags: 0, mask: AceMask::READ_DATA };
-    f.run(Op::SetAcl { file, acl: Some(Acl { aces: vec![ace] }) });
+    f.run(Op::SetAcl { file, acl: Some(Acl { aces: vec![ace], nt: None }) });
     assert_eq!(f.told()[..2], ["0x80 d/f", "0x80 d/f"]);
     let stream = f.run(Op::MakeStream { file, name: bytes("s"), guarded: true });
     f.run(Op::Write { file: stream, offset: 0, data: bytes("ab") });

@@ -271,7 +271,7 @@ impl Random {
         if self.chance(30) {
             aces.push(Ace { kind: AceKind::Allow, who: AceWho::Mask, ..self.ace() });
         }
-        Some(Acl { aces })
+        Some(Acl { aces, nt: None })
     }
 
     fn ace(&mut self) -> Ace {

@@ -24,7 +24,7 @@ impl Acl {
         ];
         aces.extend(class);
         aces.push(allow(AceWho::Everyone, other | super::EVERYONE_ALWAYS));
-        Acl { aces }
+        Acl { aces, nt: None }
     }
 
     /// The mask in force.

@@ -29,11 +29,11 @@ pub(super) fn set(st: &mut State, io: &Io, cx: &Context, file: FileId, acl: Opti
         let act = Act::SetAcl { file: inode.ino, acl: blob, mode: inode.mode };
         return Ok(Plan::of(inode.acl.is_some().then_some(act), Seen::old(&inode)));
     };
-    if acl.aces.is_empty() {
+    if acl.aces.is_empty() && acl.nt.is_none() {
         // It would grant nothing to anybody; a caller who wants that denies it to everyone.
         return Err(FsError::Invalid);
     }
-    let nine = acl.mode(inode.is_dir());
+    let nine = acl.mode_of(inode.is_dir(), inode.uid, inode.gid);
     let says_more = *acl != Acl::from_mode(nine, inode.is_dir());
     if inode.acl.as_deref() == Some(acl).filter(|_| says_more) && inode.mode & 0o777 == nine {
         return Ok(Plan::of(None, Seen::old(&inode)));

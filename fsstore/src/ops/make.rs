@@ -1,7 +1,7 @@
 //! CREATE, MKDIR, SYMLINK, MKNOD, LINK.
 
 use super::{Plan, Seen, acl, setattr};
-use crate::access::{SETGID, W, X, check_name, is_dots, mode_for_new, need};
+use crate::access::{SETGID, X, check_name, is_dots, mode_for_new, need, need_add};
 use crate::directory;
 use crate::dos::DosAttributes;
 use crate::error::{FsError, Result};
@@ -155,8 +155,8 @@ pub(super) fn new_file(
     what: Kind,
     attrs: SetAttrs,
 ) -> Result<Plan> {
-    need(cx, dir, W | X)?;
     let Kind { kind, rdev, target, qtree } = what;
+    need_add(cx, dir, kind == FileKind::Dir)?;
     let (mut uid, mut gid) = (cx.uid, if dir.mode & SETGID == 0 { cx.gid } else { dir.gid });
     if cx.uid == 0 {
         // Others' wishes for an owner are left out, as knfsd does, not refused.
@@ -178,7 +178,7 @@ pub(super) fn new_file(
     // A link's rights mean nothing.
     let inherited = dir.acl.as_ref().filter(|_| kind != FileKind::Symlink);
     let is_dir = kind == FileKind::Dir;
-    let inherited = inherited.and_then(|acl| acl.inherited(is_dir, mode));
+    let inherited = inherited.and_then(|acl| acl.inherited(is_dir, mode, (uid, gid)));
     let (inherited, mode) = inherited.unwrap_or((None, mode));
     let (id, acl) = match &inherited {
         None => (st.next_id(io)?, None),
@@ -314,7 +314,7 @@ pub(super) fn link(
     if existing.is_some() {
         return Err(FsError::Exists);
     }
-    need(cx, &dir, W | X)?;
+    need_add(cx, &dir, false)?;
     if file.is_dir() || file.hidden != Hidden::No {
         return Err(FsError::Perm);
     }

@@ -3,7 +3,7 @@
 use super::make::{add_name, stamp_content};
 use super::remove::{drop_link, dropped_rules};
 use super::{Plan, Seen};
-use crate::access::{W, X, check_name, is_dots, need, need_delete};
+use crate::access::{W, X, check_name, is_dots, need, need_add, need_delete};
 use crate::directory;
 use crate::error::{FsError, Result};
 use crate::ids::{FileId, InodeNum};
@@ -97,7 +97,7 @@ fn check_rights(
     let changes_parent = moved.is_dir() && from_dir.ino != to_dir.ino;
     match replaced {
         None => {
-            need(cx, to_dir, W | X)?;
+            need_add(cx, to_dir, moved.is_dir())?;
             if changes_parent && to_dir.nlink >= LINK_MAX {
                 return Err(FsError::TooManyLinks);
             }
@@ -111,7 +111,7 @@ fn check_rights(
             }
         }
     }
-    if changes_parent {
+    if changes_parent && !moved.has_nt_acl() {
         // Its `..` changes.
         need(cx, moved, W)?;
     }

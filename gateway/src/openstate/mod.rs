@@ -272,6 +272,18 @@ impl LockTable {
         self.table.lock().files.get(&file).is_some_and(|state| state.shares.denies(access))
     }
 
+    /// Whether a reservation of the file would keep out one that nobody has asked for yet.
+    pub fn bars(&self, file: FileKey, access: Access, deny: Access) -> bool {
+        self.table.lock().files.get(&file).is_some_and(|state| state.shares.bar(access, deny))
+    }
+
+    /// The files of a volume that somebody has a reservation of.
+    pub fn reserved(&self, volume: crate::handle::VolumeId) -> Vec<fsstore::FileId> {
+        let table = self.table.lock();
+        let of_volume = table.files.iter().filter(|(file, _)| file.volume == volume);
+        of_volume.filter(|(_, state)| !state.shares.held.is_empty()).map(|(file, _)| file.file).collect()
+    }
+
     /// How many reservations of the file there are.
     pub fn shares_of(&self, file: FileKey) -> usize {
         self.table.lock().files.get(&file).map_or(0, |state| state.shares.held.len())

@@ -61,6 +61,11 @@ impl Shares {
             .find(|share| *share.owner != *owner && (share.deny.meets(access) || share.access.meets(deny)))
     }
 
+    /// Whether one of them would keep out somebody who has none yet.
+    pub(super) fn bar(&self, access: Access, deny: Access) -> bool {
+        self.held.iter().any(|share| share.deny.meets(access) || share.access.meets(deny))
+    }
+
     /// Whether one of them denies the access.
     pub(super) fn denies(&self, access: Access) -> bool {
         self.held.iter().any(|share| share.deny.meets(access))

@@ -188,7 +188,7 @@ impl Page<'_> {
             file_id: shown::file_number(attr.id),
             finder: self.finder.then(|| {
                 let volume = mounted.map_or(self.volume, |mount| &mount.volume);
-                let access = rights::of(volume, &self.cx, None, attr).unwrap_or_default();
+                let access = rights::of(volume, &self.cx, None, attr, false).unwrap_or_default();
                 apple::finder(volume, &self.cx, attr, access & self.open.tree.rights)
             }),
         };
@@ -198,7 +198,7 @@ impl Page<'_> {
     }
 
     fn is_secret(&self, attr: &Attr) -> bool {
-        let has = rights::of(self.volume, &self.cx, None, attr);
+        let has = rights::of(self.volume, &self.cx, None, attr, false);
         has.is_ok_and(|has| has & (access::READ_DATA | access::EXECUTE) == 0)
     }
 }

@@ -12,6 +12,7 @@ use crate::vserver::Vserver;
 use crate::xdr::Tail;
 use fsstore::{Context, FileKind, FsError, Op, Volume};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A write of more bytes goes to a thread that may block: it spends long enough in the volume to hold up the other
 /// requests of its connection.
@@ -79,6 +80,7 @@ pub(super) async fn read(asked: &Asked, request: ReadRequest) -> Reply {
     if count < request.minimum_count || count == 0 && len > 0 {
         return Err(NtStatus::END_OF_FILE.into());
     }
+    open.position.store(offset.saturating_add(count.into()), Ordering::Relaxed);
     let response = ReadResponse { data_length: count };
     Ok(Body::of(|out| response.encode(out)).with_tail(Tail::Pages(done.data)))
 }

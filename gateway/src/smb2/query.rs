@@ -9,7 +9,7 @@ use super::wire::info::ea::{Ea, encode_eas};
 use super::wire::info::file::FileInfo;
 use super::wire::info::stream::{StreamInfo, encode_streams};
 use super::wire::info::volume::{DEVICE_DISK, DEVICE_IS_MOUNTED, VolumeInfo, attributes};
-use super::wire::info::{QueryInfoRequest, file, file_class, info_type, volume};
+use super::wire::info::{QueryInfoRequest, file, file_class, info_type, security_information, volume};
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
 use super::{quota, security, shown, streams};
@@ -20,6 +20,9 @@ use std::sync::atomic::Ordering;
 
 /// Bytes of the unit in which a volume's space is counted.
 const UNIT_BYTES: u64 = 4096;
+/// The parts of a security descriptor that who asks for them needs a right to.
+const DESCRIPTOR: u32 =
+    security_information::OWNER | security_information::GROUP | security_information::DACL;
 /// Extended attributes that clients see.
 const EA_PREFIX: &[u8] = b"user.";
 
@@ -43,7 +46,9 @@ pub(super) fn query(asked: &Asked) -> Reply {
             of_volume(vserver, &open, request.info_class, &mut data)?;
         }
         info_type::SECURITY => {
-            open.may(access::READ_CONTROL)?;
+            if request.additional_information & DESCRIPTOR != 0 {
+                open.may(access::READ_CONTROL)?;
+            }
             security::describe(vserver, &open, request.additional_information, &mut data)?;
             let needed = u32::try_from(data.len()).unwrap_or(u32::MAX);
             if needed > request.output_buffer_length {

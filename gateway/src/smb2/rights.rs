@@ -1,7 +1,7 @@
 //! Which rights a user has to a file (MS-SMB2 §2.2.13.1), from its access control list or mode bits, whichever it has.
 
 use super::wire::create::access;
-use fsstore::{Acl, Attr, Context, FsError, Volume};
+use fsstore::{Ace, AceFlags, AceWho, Acl, Attr, Context, FileKind, FsError, Sid, Volume};
 
 const FILE_READ: u32 = access::READ_DATA | access::READ_EA | access::READ_ATTRIBUTES | access::READ_CONTROL;
 const FILE_WRITE: u32 = access::WRITE_DATA
@@ -11,9 +11,8 @@ const FILE_WRITE: u32 = access::WRITE_DATA
     | access::READ_CONTROL;
 const FILE_EXECUTE: u32 = access::EXECUTE | access::READ_ATTRIBUTES | access::READ_CONTROL;
 /// What the owner of a file always has: who may what is theirs to say.
-const OWNER: u32 =
-    access::READ_CONTROL | access::WRITE_DAC | access::READ_ATTRIBUTES | access::WRITE_ATTRIBUTES;
-/// What everybody has who gets so far as to see the file.
+const OWNER: u32 = access::READ_CONTROL | access::WRITE_DAC;
+/// What everybody has who gets so far as to see a file without an NT list.
 const EVERYBODY: u32 = access::READ_ATTRIBUTES | access::READ_CONTROL | access::SYNCHRONIZE;
 
 /// The rights that are asked for, generic ones replaced (MS-DTYP §2.4.3). `MAXIMUM_ALLOWED` stays.
@@ -31,21 +30,51 @@ pub(super) fn specific(wanted: u32) -> u32 {
 }
 
 /// All rights that the user has to a file in `dir`.
-pub(super) fn of(volume: &Volume, cx: &Context, dir: Option<&Attr>, attr: &Attr) -> Result<u32, FsError> {
-    if cx.uid == 0 {
+///
+/// A list that a client of SMB has set binds root, too, as it binds Windows' administrators; with `backup` intent, by which these use
+/// their privileges, root may all. Where there are only mode bits or a POSIX ACL root may all, as everywhere.
+pub(super) fn of(
+    volume: &Volume,
+    cx: &Context,
+    dir: Option<&Attr>,
+    attr: &Attr,
+    backup: bool,
+) -> Result<u32, FsError> {
+    let acl = volume.acl(attr.id)?;
+    if cx.uid == 0 && (acl.nt.is_none() || backup) {
         return Ok(super::tree::RIGHTS_ALL);
     }
-    let mut rights = by_list(&volume.acl(attr.id)?, cx, attr) | EVERYBODY;
-    if cx.uid == attr.uid {
-        rights |= OWNER;
+    let mut rights = by_list(&acl, cx, attr) | access::SYNCHRONIZE;
+    if acl.nt.is_some() {
+        let says =
+            |ace: &Ace| ace.who == AceWho::Sid(Sid::OWNER_RIGHTS) && ace.flags & AceFlags::INHERIT_ONLY == 0;
+        if cx.uid == attr.uid && !acl.aces.iter().any(says) {
+            rights |= OWNER;
+        }
+    } else {
+        rights |= by_mode(rights, cx, attr);
     }
-    if rights & access::DELETE == 0
-        && let Some(dir) = dir
-        && may_remove(volume, cx, dir, attr)?
-    {
-        rights |= access::DELETE;
+    if let Some(dir) = dir {
+        rights |= through(volume, cx, dir, attr)?;
     }
     Ok(rights)
+}
+
+/// What mode bits leave unsaid. Unix needs an x for a program that a shell is to start; Windows starts what can be read.
+fn by_mode(rights: u32, cx: &Context, attr: &Attr) -> u32 {
+    let has = |all: u32| rights & all == all;
+    let mut more = EVERYBODY;
+    if has(access::READ_DATA) && attr.kind == FileKind::File {
+        more |= access::EXECUTE;
+    }
+    if cx.uid == attr.uid {
+        more |= OWNER | access::WRITE_ATTRIBUTES;
+        // Windows gives who makes a file full control; whether it may go is for its directory to say.
+        if has(access::READ_DATA | access::WRITE_DATA) {
+            more |= super::tree::RIGHTS_ALL & !(access::EXECUTE | access::DELETE);
+        }
+    }
+    more
 }
 
 fn by_list(acl: &Acl, cx: &Context, attr: &Attr) -> u32 {
@@ -56,11 +85,18 @@ fn by_list(acl: &Acl, cx: &Context, attr: &Attr) -> u32 {
         .fold(0, |rights, right| rights | right)
 }
 
-/// Whoever may change a directory may take files out of it, unless it is sticky.
-fn may_remove(volume: &Volume, cx: &Context, dir: &Attr, attr: &Attr) -> Result<bool, FsError> {
-    let of_dir = by_list(&volume.acl(dir.id)?, cx, dir);
-    let may = of_dir & access::DELETE_CHILD != 0
-        || of_dir & (access::WRITE_DATA | access::EXECUTE) == access::WRITE_DATA | access::EXECUTE;
+/// What rights to a directory give to the files in it (MS-FSA §2.1.5.1.2.1): who may list it sees their attributes, and who may take
+/// files out of it may delete them.
+fn through(volume: &Volume, cx: &Context, dir: &Attr, attr: &Attr) -> Result<u32, FsError> {
+    let acl = volume.acl(dir.id)?;
+    if cx.uid == 0 && acl.nt.is_none() {
+        return Ok(access::READ_ATTRIBUTES | access::DELETE);
+    }
+    let of_dir = by_list(&acl, cx, dir);
+    let changes = acl.nt.is_none()
+        && of_dir & (access::WRITE_DATA | access::EXECUTE) == access::WRITE_DATA | access::EXECUTE;
     let sticky = dir.mode & 0o1000 != 0 && cx.uid != attr.uid && cx.uid != dir.uid;
-    Ok(may && !sticky)
+    let removes = (changes || of_dir & access::DELETE_CHILD != 0) && !sticky;
+    let lists = of_dir & access::READ_DATA != 0;
+    Ok(if lists { access::READ_ATTRIBUTES } else { 0 } | if removes { access::DELETE } else { 0 })
 }

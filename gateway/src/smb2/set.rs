@@ -14,10 +14,10 @@ use super::wire::names::{Path, split_stream};
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
 use super::{directory, quota, security, shown, streams};
-use crate::openstate::{Deed, FileKey};
+use crate::openstate::{Access, Deed, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
-use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, SnapshotId, XattrHow};
+use fsstore::{DosAttributes, FileKind, Op, SetAttrs, SetTime, SnapshotId, Volume, XattrHow};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -162,7 +162,11 @@ impl Setting<'_> {
                 return Err(NtStatus::ACCESS_DENIED.into());
             }
         }
+        self.may_enter(FileKey { volume: found.volume, file: found.dir })?;
         let volume = open.volume(self.vserver)?;
+        if open.kind == FileKind::Dir && self.is_open_below(&volume) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
         if streams::any_open(self.vserver, &volume, open.key.volume, open.key.file)? {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
@@ -178,6 +182,21 @@ impl Setting<'_> {
         self.execute(op)?;
         *open.name.lock() = Name { dir: found.dir, name, path };
         Ok(())
+    }
+
+    /// A new name is put into a directory as if that was opened to write, for others to read and write beside (MS-FSA §2.1.5.15.11).
+    fn may_enter(&self, dir: FileKey) -> Result<(), NtStatus> {
+        let adds = Access { write: true, ..Access::default() };
+        let deny = Access { delete: true, ..Access::default() };
+        if self.vserver.locks.bars(dir, adds, deny) { Err(NtStatus::SHARING_VIOLATION) } else { Ok(()) }
+    }
+
+    /// Whether anybody has a file in this directory, or in one below it, open: then it stays where it is.
+    fn is_open_below(&self, volume: &Volume) -> bool {
+        let dir = self.open.key.file;
+        let open = self.vserver.locks.reserved(self.open.key.volume);
+        // One that is gone is nowhere.
+        open.into_iter().any(|file| volume.is_below(file, dir).unwrap_or(false))
     }
 
     /// A stream's new name begins with a colon and has no file's name before it (MS-FSA §2.1.5.15.11). It takes the place of an

@@ -66,7 +66,7 @@ pub(super) fn grants_to(acl: &Acl, cx: &Context, node: &Node, want: u32) -> bool
         AceWho::Everyone => true,
         AceWho::User(uid) => cx.uid == *uid,
         AceWho::GroupId(gid) => cx.in_group(*gid),
-        AceWho::Mask => false,
+        AceWho::Mask | AceWho::Sid(_) => false,
     })
 }
 
@@ -106,7 +106,7 @@ pub(super) fn inherited(acl: &Acl, is_dir: bool, mode: u32) -> (Option<Acl>, u32
     if aces.is_empty() {
         return (None, mode);
     }
-    let handed_down = Acl { aces };
+    let handed_down = Acl { aces, nt: None };
     let by_list = mode_of(&handed_down, is_dir);
     if mask(&handed_down).is_none() {
         return (Some(handed_down), mode & !0o777 | by_list);
@@ -147,7 +147,7 @@ fn after_chmod_of_masked(acl: &Acl, mode: u32, is_dir: bool) -> Acl {
     aces.extend(everyone);
     let to_inherit = acl.aces.iter().filter(|ace| ace.flags & TO_INHERIT != 0);
     aces.extend(to_inherit.map(|ace| Ace { flags: ace.flags | AceFlags::INHERIT_ONLY, ..*ace }));
-    Acl { aces }
+    Acl { aces, nt: None }
 }
 
 /// A list after a chmod.
@@ -173,7 +173,7 @@ pub(super) fn after_chmod(acl: &Acl, mode: u32, is_dir: bool) -> Acl {
     aces.extend(of_others);
     let to_inherit = acl.aces.iter().filter(|ace| ace.flags & TO_INHERIT != 0);
     aces.extend(to_inherit.map(|ace| Ace { flags: ace.flags | AceFlags::INHERIT_ONLY, ..*ace }));
-    Acl { aces }
+    Acl { aces, nt: None }
 }
 
 impl Model {

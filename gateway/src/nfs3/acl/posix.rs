@@ -122,13 +122,13 @@ impl PosixAcl {
             match ace.who {
                 User(user) => drop(users.insert(user, bits(aces, ace.who, is_group, dir))),
                 GroupId(group) => drop(groups.insert(group, bits(aces, ace.who, is_group, dir))),
-                Owner | Group | Everyone | Mask => {}
+                Owner | Group | Everyone | Mask | AceWho::Sid(_) => {}
             }
         }
         let owner = bits(aces, Owner, |who| is_group(who) || who == User(uid), dir);
         let group = bits(aces, Group, is_group, dir);
         let other = bits(aces, Everyone, |_| false, dir);
-        let acl = Acl { aces: aces.to_vec() };
+        let acl = Acl { aces: aces.to_vec(), nt: None };
         let all = || users.values().chain(groups.values()).fold(group, |all, bits| all | bits);
         let mask = acl.mask().map_or_else(all, |_| acl.mode(dir) >> 3 & 7);
         PosixAcl { owner, users, group, groups, mask: Some(mask), other }.minimal()

@@ -211,7 +211,7 @@ proptest! {
         let mut store = Store::new();
         for (aces, is_dir) in lists {
             let file = store.make(ROOT, is_dir, 0o700);
-            store.set(file, Acl { aces });
+            store.set(file, Acl { aces, nt: None });
             let (acl, _) = store.acls(file, is_dir);
             let ents = acl.entries(OWNERS);
             prop_assert_eq!(PosixAcl::of_entries(&ents).unwrap(), Some(acl));
@@ -283,6 +283,7 @@ fn what_a_list_of_another_kind_shows() {
             ace(allow, AceWho::Group, 4),
             ace(allow, AceWho::Everyone, 1),
         ],
+        nt: None,
     };
     let (acl, default) = posix::of_list(&list, 1, false);
     let by_tag: BTreeMap<(u32, u32), u32> =

@@ -21,7 +21,12 @@ impl Opening<'_> {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let dir = if self.found.name.is_empty() { None } else { Some(self.volume.getattr(self.found.dir)?) };
-        let mut most = rights::of(&self.volume, &self.cx, dir.as_ref(), attr)? & self.asked.tree.rights;
+        if request.desired_access & access::ACCESS_SYSTEM_SECURITY != 0 {
+            return Err(NtStatus::PRIVILEGE_NOT_HELD.into());
+        }
+        let backup = request.options & options::OPEN_FOR_BACKUP_INTENT != 0;
+        let mut most =
+            rights::of(&self.volume, &self.cx, dir.as_ref(), attr, backup)? & self.asked.tree.rights;
         let shown = shown::attributes(attr, &self.found.name);
         if shown & attribute::READONLY != 0 && !is_dir {
             most &= !(access::WRITE_DATA | access::APPEND_DATA);
@@ -35,7 +40,7 @@ impl Opening<'_> {
         if deed.truncates() {
             wanted |= access::WRITE_DATA;
         }
-        if wanted & !most != 0 || request.desired_access == 0 {
+        if wanted & !most != 0 || request.desired_access & !access::SYNCHRONIZE == 0 {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         if request.options & options::DELETE_ON_CLOSE != 0 && shown & attribute::READONLY != 0 {
