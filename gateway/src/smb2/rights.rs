@@ -54,6 +54,10 @@ pub(super) fn of(
     } else {
         rights |= by_mode(rights, cx, attr);
     }
+    if cx.uid == 0 {
+        // Whoever may take a file may then say who may what (SeTakeOwnershipPrivilege).
+        rights |= access::WRITE_OWNER;
+    }
     if let Some(dir) = dir {
         rights |= through(volume, cx, dir, attr)?;
     }
