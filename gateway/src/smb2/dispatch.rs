@@ -9,7 +9,7 @@ use super::tree::{self, Root, Tree};
 use super::wire::FileId;
 use super::wire::Malformed;
 use super::wire::frame::{FrameKind, Messages, Smb1Negotiate, TRANSFORM_LEN, TransformHeader};
-use super::wire::header::{Command, FLAG_RESPONSE, HEADER_LEN, Header, Id};
+use super::wire::header::{Command, FLAG_REPLAY, FLAG_RESPONSE, HEADER_LEN, Header, Id};
 use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
@@ -46,6 +46,8 @@ pub(super) struct Asked {
     pub(super) previous: Option<Result<FileId, NtStatus>>,
     /// Cancelled when the client takes the request back, or is gone.
     pub(super) give_up: CancellationToken,
+    /// The client has sent it before, and doesn't know what became of it (`SMB2_FLAGS_REPLAY_OPERATION`).
+    pub(super) replayed: bool,
     /// How many times the client had lost a connection when it sent this.
     pub(super) channel_sequence: u16,
 }
@@ -380,6 +382,7 @@ async fn run_in_tree(
         message,
         previous,
         give_up: give_up.clone(),
+        replayed: question.header.flags & FLAG_REPLAY != 0,
         channel_sequence: question.header.channel_sequence,
     };
     if let Some(Ok(id)) = named

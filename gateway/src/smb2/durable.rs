@@ -32,8 +32,6 @@ pub(super) struct Durable {
     pub(super) away: Duration,
     /// Whose it is.
     pub(super) user: Option<String>,
-    /// `None`: it has an oplock.
-    pub(super) lease: Option<LeaseId>,
 }
 
 /// What a CREATE asks.
@@ -102,7 +100,7 @@ impl Returning<'_> {
         let lease = self.lease.map(|key| LeaseId { client: self.client_guid, key });
         // Version 1 knows no GUIDs, and a handle of version 1 has that of zeros.
         if self.create_guid.is_some_and(|guid| guid != durable.create_guid.unwrap_or_default())
-            || durable.lease != lease
+            || open.lease != lease
             || open.tree.dir().ok() != self.tree.dir().ok()
         {
             return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
@@ -132,8 +130,7 @@ impl Orphans {
     /// Those that share a lease.
     pub(super) fn of_lease(&self, lease: LeaseId) -> Vec<Arc<Open>> {
         let opens = self.opens.lock();
-        let leased = |open: &&Arc<Open>| open.durable.as_ref().is_some_and(|own| own.lease == Some(lease));
-        opens.values().filter(leased).cloned().collect()
+        opens.values().filter(|open| open.lease == Some(lease)).cloned().collect()
     }
 
     /// Ends an open, if it still is without its client: it is in somebody's way. It gives up what it holds at once.

@@ -1,6 +1,7 @@
 //! LOCK (MS-SMB2 §3.3.5.14): byte ranges, in the table that all protocols share.
 
 use super::dispatch::{Answer, Asked, Done};
+use super::lock_sequence::Sequenced;
 use super::open::Open;
 use super::reply::{Body, Failure, Reply};
 use super::wire::create::access;
@@ -16,11 +17,23 @@ use std::sync::Arc;
 
 /// Locks or unlocks. One lock alone may be waited for.
 pub(super) fn lock(asked: Asked) -> Answer {
-    match begin(&asked) {
-        Ok(None) => Answer::from(done()),
-        Ok(Some((open, waits))) => Answer::Later(Box::pin(async move {
+    let (request, open) = match find(&asked) {
+        Ok(found) => found,
+        Err(failure) => return Answer::from(Err(failure)),
+    };
+    let sequenced = Sequenced::of(&asked, &open, &request);
+    if sequenced.is_done() {
+        return Answer::from(done());
+    }
+    match begin(&asked, &request, &open) {
+        Ok(None) => {
+            sequenced.set_done();
+            Answer::from(done())
+        }
+        Ok(Some(waits)) => Answer::Later(Box::pin(async move {
             tokio::select! {
                 () = waits.waiter.granted() => {
+                    sequenced.set_done();
                     waits.vserver.locks.contend(open.key, Deed::Change, Some(&open.owner));
                     waits.keep();
                     Done::from(done())
@@ -62,17 +75,22 @@ impl Drop for WaitingLock {
     }
 }
 
-fn begin(asked: &Asked) -> Result<Option<(Arc<Open>, WaitingLock)>, Failure> {
+fn find(asked: &Asked) -> Result<(LockRequest, Arc<Open>), Failure> {
     let request = LockRequest::decode(&asked.message)?;
     let open = asked.session.open(asked.id(request.file_id)?, &asked.tree)?;
     if open.kind == FileKind::Dir {
         return Err(NtStatus::INVALID_PARAMETER.into());
     }
     open.may(access::READ_DATA | access::WRITE_DATA | access::APPEND_DATA | access::EXECUTE)?;
+    Ok((request, open))
+}
+
+/// Gives the lock if it has to be waited for.
+fn begin(asked: &Asked, request: &LockRequest, open: &Arc<Open>) -> Result<Option<WaitingLock>, Failure> {
     let vserver = &asked.connection.listener.vserver;
     if request.locks.first().is_some_and(|first| first.flags == LOCK_UNLOCK) {
         for element in &request.locks {
-            unlock(vserver, &open, element)?;
+            unlock(vserver, open, element)?;
         }
         return Ok(None);
     }
@@ -80,10 +98,10 @@ fn begin(asked: &Asked) -> Result<Option<(Arc<Open>, WaitingLock)>, Failure> {
         && element.flags & LOCK_FAIL_IMMEDIATELY == 0
     {
         let waiter = Arc::default();
-        let taken = take(vserver, &open, element, Some(Wait::Here(Arc::clone(&waiter))))?;
+        let taken = take(vserver, open, element, Some(Wait::Here(Arc::clone(&waiter))))?;
         return Ok(taken.map(|range| {
             let vserver = Arc::clone(vserver);
-            (Arc::clone(&open), WaitingLock { vserver, open, range, waiter, kept: false })
+            WaitingLock { vserver, open: Arc::clone(open), range, waiter, kept: false }
         }));
     }
     for (at, element) in request.locks.iter().enumerate() {
@@ -91,12 +109,12 @@ fn begin(asked: &Asked) -> Result<Option<(Arc<Open>, WaitingLock)>, Failure> {
             // Several can't be waited for (§3.3.5.14.2).
             Err(NtStatus::INVALID_PARAMETER)
         } else {
-            take(vserver, &open, element, None)
+            take(vserver, open, element, None)
         };
         if let Err(status) = taken {
             // All or none.
             for taken in request.locks.iter().take(at) {
-                unlock(vserver, &open, taken)?;
+                unlock(vserver, open, taken)?;
             }
             return Err(status.into());
         }

@@ -2,13 +2,15 @@
 
 use super::directory::Listing;
 use super::durable::Durable;
+use super::lock_sequence::LockSequences;
+use super::replay::Eligible;
 use super::session::Session;
 use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
-use crate::openstate::{Client, Deed, FileKey, Owner, Protocol};
+use crate::openstate::{Client, Deed, FileKey, LeaseId, Owner, Protocol};
 use crate::vserver::{GatePass, MountedVolume, Vserver};
 use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
@@ -60,6 +62,14 @@ pub(super) struct Open {
     /// Of the newest request that used it: one that was sent before the client lost a connection comes too late (§3.3.5.2.10).
     pub(super) channel_sequence: AtomicU16,
     pub(super) times: Mutex<OpenTimes>,
+    /// The lease that it shares; `None`: it may have an oplock.
+    pub(super) lease: Option<LeaseId>,
+    /// What its CREATE did (`wire::create::action`).
+    pub(super) action: u32,
+    /// Its CREATE may come again.
+    pub(super) replays: Mutex<Option<Eligible>>,
+    /// LOCK requests that were done.
+    pub(super) lock_sequences: LockSequences,
     /// It outlives its connection.
     pub(super) durable: Option<Durable>,
     /// Cancelled when it is closed: whoever waits for it gives up.
@@ -105,6 +115,10 @@ impl Open {
             listing: Mutex::default(),
             channel_sequence: AtomicU16::new(self.channel_sequence.load(Ordering::Relaxed)),
             times: Mutex::new(self.times.lock().clone()),
+            lease: self.lease,
+            action: self.action,
+            replays: Mutex::default(),
+            lock_sequences: self.lock_sequences.clone(),
             durable: self.durable.clone(),
             closed: CancellationToken::new(),
         }

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use tokio_util::sync::CancellationToken;
 
 /// Most trees of one session.
 const TREES_MAX: usize = 256;
@@ -127,6 +128,8 @@ pub(super) struct Session {
     /// Its client is a Mac that takes Finder's facts out of listings.
     pub(super) reads_finder: AtomicBool,
     ended: AtomicBool,
+    /// Cancelled when it ends.
+    pub(super) over: CancellationToken,
     trees: Mutex<HashMap<u32, Arc<Tree>>>,
     opens: Mutex<HashMap<u64, Arc<Open>>>,
     pipes: Mutex<HashMap<u64, Arc<Pipe>>>,
@@ -156,6 +159,7 @@ impl Session {
             sealing_required,
             reads_finder: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            over: CancellationToken::new(),
             trees: Mutex::default(),
             opens: Mutex::default(),
             pipes: Mutex::default(),
@@ -241,9 +245,14 @@ impl Session {
         self.opens.lock().insert(open.id.volatile, open);
     }
 
-    /// What `id` names in a tree.
+    /// What `id` names in a tree. A client that uses it has had the response to its CREATE.
     pub(super) fn open(&self, id: FileId, tree: &Tree) -> Result<Arc<Open>, NtStatus> {
-        self.open_in_any_tree(id).ok().filter(|open| open.tree.id == tree.id).ok_or(NtStatus::FILE_CLOSED)
+        let open = self.open_in_any_tree(id)?;
+        if open.tree.id != tree.id {
+            return Err(NtStatus::FILE_CLOSED);
+        }
+        open.replays.lock().take();
+        Ok(open)
     }
 
     /// The same, of whichever tree.
@@ -285,6 +294,7 @@ impl Session {
     /// Ends everything and gives what was open.
     pub(super) fn end(&self) -> Vec<Arc<Open>> {
         self.ended.store(true, Ordering::Relaxed);
+        self.over.cancel();
         self.trees.lock().clear();
         self.pipes.lock().clear();
         self.opens.lock().drain().map(|(_, open)| open).collect()

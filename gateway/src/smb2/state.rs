@@ -2,6 +2,7 @@
 //! of opens.
 
 use super::durable::{self, Orphans};
+use super::replay::Replays;
 use super::session::Session;
 use super::wire::status::NtStatus;
 use crate::vserver::Vserver;
@@ -17,6 +18,8 @@ pub(super) struct State {
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
     /// Opens whose clients are away.
     pub(super) orphans: Orphans,
+    /// CREATE requests that may come again.
+    pub(super) replays: Replays,
     /// The last number that an open got.
     last_open: AtomicU64,
 }

@@ -28,7 +28,7 @@ impl Opening<'_> {
         })
     }
 
-    fn lease_id(&self) -> Option<LeaseId> {
+    pub(super) fn lease_id(&self) -> Option<LeaseId> {
         let client = self.asked.agreed()?.client_guid;
         self.lease().map(|lease| LeaseId { client, key: lease.key })
     }
@@ -63,7 +63,6 @@ impl Opening<'_> {
             create_guid,
             away,
             user: self.asked.session.identity().user.clone(),
-            lease: self.lease_id(),
         })
     }
 

@@ -1,8 +1,9 @@
 //! The contexts of CREATE: what a client asks beside opening a file, and what it is answered (MS-SMB2 §3.3.5.9.1 and on).
 
-use super::Opening;
 use crate::smb2::apple;
+use crate::smb2::dispatch::Asked;
 use crate::smb2::open::Open;
+use crate::smb2::wire::create::{CreateRequest, oplock};
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::status::NtStatus;
@@ -17,28 +18,32 @@ pub(super) fn snapshot_time(contexts: &[CreateContext]) -> Option<i64> {
     })
 }
 
-impl Opening<'_> {
-    /// What is answered beside the open file.
-    pub(super) fn answers(&self, open: &Open, attr: &Attr, most: u32) -> Vec<CreateReplyContext> {
-        self.request
-            .contexts
-            .iter()
-            .filter_map(|context| match context {
-                CreateContext::MaximalAccess { .. } => {
-                    Some(CreateReplyContext::MaximalAccess { status: NtStatus::SUCCESS, access: most })
-                }
-                CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
-                    file_id: shown::file_number(attr.id),
-                    volume_id: open.key.volume.0,
-                }),
-                CreateContext::DurableRequest if open.durable.is_some() => Some(CreateReplyContext::Durable),
-                CreateContext::DurableRequestV2 { .. } => open.durable.as_ref().map(|durable| {
-                    let timeout_ms = u32::try_from(durable.away.as_millis()).unwrap_or(u32::MAX);
-                    CreateReplyContext::DurableV2 { timeout_ms, flags: 0 }
-                }),
-                CreateContext::Apple { .. } => apple::answer(&self.asked.session, context),
-                _ => None,
-            })
-            .collect()
-    }
+/// What is answered beside the open file. `most`: the rights to it.
+pub(super) fn answers(
+    asked: &Asked,
+    request: &CreateRequest,
+    open: &Open,
+    attr: &Attr,
+    most: u32,
+) -> Vec<CreateReplyContext> {
+    // A request that comes again may ask for less than its open has.
+    let keeps_handle = matches!(request.oplock_level, oplock::BATCH | oplock::LEASE);
+    let durable = open.durable.as_ref().filter(|_| keeps_handle);
+    let answer = |context: &CreateContext| match context {
+        CreateContext::MaximalAccess { .. } => {
+            Some(CreateReplyContext::MaximalAccess { status: NtStatus::SUCCESS, access: most })
+        }
+        CreateContext::QueryOnDiskId => Some(CreateReplyContext::OnDiskId {
+            file_id: shown::file_number(attr.id),
+            volume_id: open.key.volume.0,
+        }),
+        CreateContext::DurableRequest => durable.map(|_| CreateReplyContext::Durable),
+        CreateContext::DurableRequestV2 { .. } => durable.map(|durable| {
+            let timeout_ms = u32::try_from(durable.away.as_millis()).unwrap_or(u32::MAX);
+            CreateReplyContext::DurableV2 { timeout_ms, flags: 0 }
+        }),
+        CreateContext::Apple { .. } => apple::answer(&asked.session, context),
+        _ => None,
+    };
+    request.contexts.iter().filter_map(answer).collect()
 }

@@ -6,6 +6,7 @@ mod check;
 mod contexts;
 mod existing;
 mod make;
+mod replayed;
 mod response;
 mod sharing;
 mod stream;
@@ -13,8 +14,10 @@ mod stream;
 use super::caching::way_made;
 use super::dispatch::{Answer, Asked, Done};
 use super::durable::{self, Asks};
+use super::lock_sequence::LockSequences;
 use super::open::{self, Name, Open};
 use super::path::{self, Found};
+use super::replay::{self, Eligible, Known};
 use super::reply::{Body, Failure};
 use super::streams::Named;
 use super::wire::FileId;
@@ -41,23 +44,56 @@ enum Created {
 
 /// Opens or makes a file or directory; waits for others who have to give something up for it.
 pub(super) async fn create(asked: Asked, inside: GatePass) -> Answer {
-    let mut wait = match attempt(&asked, &inside, false).await {
+    let mut replays = None;
+    let wait = match attempt(&asked, &inside, false, &mut replays).await {
         Ok(Created::Wait(wait)) => wait,
         over => return Answer::Now(done(over)),
     };
     drop(inside);
-    Answer::Later(Box::pin(async move {
-        loop {
-            let inside = match way_made(&asked, wait).await {
-                Ok(inside) => inside,
-                Err(status) => return Done::from(Err(status.into())),
-            };
-            wait = match attempt(&asked, &inside, true).await {
-                Ok(Created::Wait(wait)) => wait,
-                over => return done(over),
-            };
-        }
-    }))
+    if replays.is_some() {
+        Answer::Later(Box::pin(stay(asked, replays, wait)))
+    } else {
+        Answer::Later(Box::pin(go_on(asked, replays, wait)))
+    }
+}
+
+/// Tries again until it is done.
+async fn go_on(asked: Asked, mut replays: Option<Eligible>, mut wait: BreakWait) -> Done {
+    loop {
+        let inside = match way_made(&asked, wait).await {
+            Ok(inside) => inside,
+            Err(status) => return Done::from(Err(status.into())),
+        };
+        wait = match attempt(&asked, &inside, true, &mut replays).await {
+            Ok(Created::Wait(wait)) => wait,
+            over => {
+                // Its connection may be gone since long, and with it the session.
+                if asked.session.has_ended() {
+                    let listener = &asked.connection.listener;
+                    listener.state.end(&listener.vserver, &asked.session, true);
+                }
+                return done(over);
+            }
+        };
+    }
+}
+
+/// The same, for as long as the session is there: where its connection is lost the client asks for the outcome by another.
+async fn stay(mut asked: Asked, replays: Option<Eligible>, wait: BreakWait) -> Done {
+    let connection = Arc::clone(&asked.connection);
+    let give_up = std::mem::replace(&mut asked.give_up, asked.session.over.child_token());
+    let given_up = asked.give_up.clone();
+    let mut rest = tokio::spawn(go_on(asked, replays, wait));
+    let cancelled = || Done::from(Err(NtStatus::CANCELLED.into()));
+    tokio::select! {
+        done = &mut rest => return done.unwrap_or_else(|_| cancelled()),
+        () = give_up.cancelled() => {}
+    }
+    if connection.gone.is_cancelled() {
+        return cancelled();
+    }
+    given_up.cancel();
+    rest.await.unwrap_or_else(|_| cancelled())
 }
 
 /// What it leaves for those that are related to it.
@@ -73,12 +109,25 @@ fn done(made: Result<Created, Failure>) -> Done {
     Done { reply, file: Some(file) }
 }
 
-/// `again`: it has waited before.
-async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Created, Failure> {
+/// `again`: it has waited before. `replays`: for as long as it may come again, once more.
+async fn attempt(
+    asked: &Asked,
+    inside: &GatePass,
+    again: bool,
+    replays: &mut Option<Eligible>,
+) -> Result<Created, Failure> {
     let mut request = CreateRequest::decode(&asked.message)?;
     let asks = durable::asks(&request.contexts)?;
     if let Asks::Back { id, create_guid } = asks {
         return back::back(asked, &request, id, create_guid);
+    }
+    if let Asks::New { create_guid: Some(create_guid), .. } = asks
+        && !again
+    {
+        match replay::look_up(asked, create_guid)? {
+            Known::New(eligible) => *replays = eligible,
+            Known::Made(id) => return replayed::replayed(asked, &request, id),
+        }
     }
     check(&request)?;
     let name = std::mem::take(&mut request.name);
@@ -100,7 +149,8 @@ async fn attempt(asked: &Asked, inside: &GatePass, again: bool) -> Result<Create
     }
     let volume = open::volume(vserver, found.volume)?;
     let stream = stream::wanted(&mut request, named, &found, &volume)?;
-    Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file }.run().await
+    let opening = Opening { asked, inside, again, asks, request, cx, volume, found, stream, is_quota_file };
+    opening.run(replays).await
 }
 
 /// A CREATE under way: its path is walked.
@@ -122,7 +172,7 @@ impl Opening<'_> {
         &self.asked.connection.listener.vserver
     }
 
-    async fn run(self) -> Result<Created, Failure> {
+    async fn run(self, replays: &mut Option<Eligible>) -> Result<Created, Failure> {
         let exists = self.stream.as_ref().map_or(self.found.attr, |stream| stream.attr);
         let deed = Deed::of(self.request.disposition, exists.is_some())?;
         self.check_lease(exists)?;
@@ -132,7 +182,7 @@ impl Opening<'_> {
             Some(attr) => (attr, self.rights_to(&attr, deed)?),
             None => (self.make()?, self.asked.tree.rights),
         };
-        let mut open = self.open(number, &attr, self.data(&attr)?, most);
+        let mut open = self.open(number, deed, &attr, self.data(&attr)?, most);
         let granted = match self.share(&open, deed) {
             Ok(Shared::Done(granted)) => granted,
             Ok(Shared::Wait(wait)) => return Ok(Created::Wait(wait)),
@@ -150,13 +200,18 @@ impl Opening<'_> {
             }
         };
         open.durable = self.durable(&open, granted);
-        let (id, body) = (open.id, self.respond(&open, deed, &attr, most, granted));
-        self.asked.session.keep(Arc::new(open));
+        let (id, body) = (open.id, self.respond(&open, &attr, most, granted));
+        open.replays = Mutex::new(replays.take());
+        let open = Arc::new(open);
+        self.asked.session.keep(Arc::clone(&open));
+        if let Some(eligible) = open.replays.lock().as_ref() {
+            eligible.made(id);
+        }
         Ok(Created::Done(id, body))
     }
 
     /// The open that is to be, which nobody knows yet.
-    fn open(&self, number: u64, attr: &Attr, data: fsstore::FileId, most: u32) -> Open {
+    fn open(&self, number: u64, deed: Deed, attr: &Attr, data: fsstore::FileId, most: u32) -> Open {
         let wanted = rights::specific(self.request.desired_access);
         let granted =
             if wanted & access::MAXIMUM_ALLOWED != 0 { most | wanted & access::SYNCHRONIZE } else { wanted };
@@ -184,6 +239,10 @@ impl Opening<'_> {
             listing: Mutex::default(),
             channel_sequence: AtomicU16::new(self.asked.channel_sequence),
             times: Mutex::default(),
+            lease: self.lease_id(),
+            action: deed.action(),
+            replays: Mutex::default(),
+            lock_sequences: LockSequences::default(),
             durable: None,
             closed: CancellationToken::new(),
         }

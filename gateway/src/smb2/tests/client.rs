@@ -70,8 +70,13 @@ impl Peer {
 
     /// The same, signed.
     pub(super) fn signed(&mut self, command: Command, body: &[u8]) -> Vec<u8> {
+        self.signed_with(command, body, 0)
+    }
+
+    /// The same, with more flags in its header.
+    pub(super) fn signed_with(&mut self, command: Command, body: &[u8], flags: u32) -> Vec<u8> {
         let mut message = self.message(command, body);
-        message[16..20].copy_from_slice(&FLAG_SIGNED.to_le_bytes());
+        message[16..20].copy_from_slice(&(FLAG_SIGNED | flags).to_le_bytes());
         let signature = self.signing.as_ref().unwrap().sign(&[&message]);
         message[48..64].copy_from_slice(&signature);
         message

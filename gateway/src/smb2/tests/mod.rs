@@ -8,6 +8,7 @@ mod files;
 mod ioctl;
 mod protection;
 mod quota;
+mod replay;
 mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
