@@ -150,8 +150,7 @@ fn purpose(
     let id = header.session_id;
     if request.flags & SESSION_BINDING != 0 {
         let found = connection.listener.state.session(id).filter(|session| !session.has_ended());
-        let known = found.filter(|session| session.terms.client_guid == agreed.client_guid);
-        let session = known.ok_or(plainly(NtStatus::USER_SESSION_DELETED))?;
+        let session = found.ok_or(plainly(NtStatus::USER_SESSION_DELETED))?;
         let Some(keys) = &session.keys else { return Err(plainly(NtStatus::NOT_SUPPORTED)) };
         let protection = Protection::Signed(Arc::clone(&keys.send));
         return match may_bind(connection, agreed, header, message, &session, &keys.send) {
@@ -197,7 +196,12 @@ fn may_bind(
     if !header.is_signed() || ours.dialect != theirs.dialect || ours.cipher != theirs.cipher {
         return Err(NtStatus::INVALID_PARAMETER);
     }
-    if connection.channel(session.id).is_some() {
+    if ours.client_guid != theirs.client_guid {
+        return Err(NtStatus::USER_SESSION_DELETED);
+    }
+    if let Some(Channel { send: Some(own), .. }) = connection.channel(session.id) {
+        // It has joined already, and signs with a key of its own since.
+        dispatch::verify(&own, header, message)?;
         return Err(NtStatus::REQUEST_NOT_ACCEPTED);
     }
     dispatch::verify(keys, header, message)

@@ -122,8 +122,13 @@ pub(super) struct Answered<'a> {
 
 impl Response {
     pub(super) fn new(answered: Answered<'_>, reply: Reply) -> Self {
-        let body = reply.unwrap_or_else(|failure| Body::failure(&failure, answered.in_context));
         let request = answered.request;
+        let refused = matches!(&reply, Err(failure) if failure.status != NtStatus::PENDING);
+        let body = reply.unwrap_or_else(|failure| Body::failure(&failure, answered.in_context));
+        // Without a key to sign with, a refusal has the signature of its request, as those of Windows do: who signs looks
+        // at none that says it is not signed at all.
+        let echoes = refused && request.is_signed() && matches!(answered.protection, Protection::None);
+        let (signed, signature) = if echoes { (FLAG_SIGNED, request.signature) } else { (0, [0; 16]) };
         let sync = Id::Sync { tree_id: answered.tree_id };
         let id = answered.async_id.map_or(sync, |async_id| Id::Async { async_id });
         let header = Header {
@@ -132,12 +137,12 @@ impl Response {
             status: body.status,
             command: request.command,
             credits: answered.credits,
-            flags: FLAG_RESPONSE | request.flags & FLAG_RELATED,
+            flags: FLAG_RESPONSE | request.flags & FLAG_RELATED | signed,
             next_command: 0,
             message_id: request.message_id,
             id,
             session_id: answered.session_id,
-            signature: [0; 16],
+            signature,
         };
         Response { header, body, protection: answered.protection }
     }
