@@ -4,6 +4,7 @@
 pub(crate) mod accept;
 pub mod conversation;
 pub(crate) mod inflow;
+pub(crate) mod interface;
 pub mod limits;
 pub mod outgoing;
 pub(crate) mod outlet;

@@ -90,6 +90,9 @@ fn begin(asked: &Asked, request: &LockRequest, open: &Arc<Open>) -> Result<Optio
     let vserver = &asked.connection.listener.vserver;
     if request.locks.first().is_some_and(|first| first.flags == LOCK_UNLOCK) {
         for element in &request.locks {
+            if element.flags & !LOCK_FAIL_IMMEDIATELY != LOCK_UNLOCK {
+                return Err(NtStatus::INVALID_PARAMETER.into());
+            }
             unlock(vserver, open, element)?;
         }
         return Ok(None);
@@ -166,11 +169,6 @@ fn take(
 }
 
 fn unlock(vserver: &Vserver, open: &Open, element: &LockElement) -> Result<(), NtStatus> {
-    if element.flags & !LOCK_FAIL_IMMEDIATELY != LOCK_UNLOCK
-        && element.flags & (LOCK_SHARED | LOCK_EXCLUSIVE) == 0
-    {
-        return Err(NtStatus::INVALID_PARAMETER);
-    }
     let range = range(element)?;
     if !vserver.locks.holds(open.key, &open.owner, range) {
         return Err(NtStatus::RANGE_NOT_LOCKED);

@@ -47,6 +47,7 @@ pub mod wire;
 use state::State;
 
 use crate::net::accept::accept_all;
+use crate::net::interface::Interface;
 use crate::net::limits::Limits;
 use crate::vserver::Vserver;
 use std::sync::Arc;
@@ -73,6 +74,10 @@ impl Listener {
 /// request runs any more.
 pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, cancel: CancellationToken) {
     let shared = Arc::new(Listener { state: state::of(&vserver), vserver });
+    let _reachable = match listener.local_addr() {
+        Ok(address) => Some(shared.state.reachable(Interface::of(address.ip()).await)),
+        Err(_) => None,
+    };
     let stop = cancel.clone();
     accept_all(listener, Limits::default(), cancel, move |stream, seat| {
         connection::converse(stream, Arc::clone(&shared), seat, stop.clone())

@@ -5,6 +5,7 @@ use super::durable::{self, Orphans};
 use super::replay::Replays;
 use super::session::Session;
 use super::wire::status::NtStatus;
+use crate::net::interface::Interface;
 use crate::vserver::Vserver;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ pub(super) struct State {
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
     /// Opens whose clients are away.
     pub(super) orphans: Orphans,
+    /// Where it can be reached now.
+    interfaces: Mutex<Vec<Interface>>,
     /// CREATE requests that may come again.
     pub(super) replays: Replays,
     /// The last number that an open got.
@@ -30,7 +33,33 @@ pub(super) fn of(vserver: &Vserver) -> Arc<State> {
     Arc::clone(state).downcast().expect("nobody else sets it")
 }
 
+/// An address by which the vserver can be reached, for as long as this is there.
+pub(super) struct Reachable {
+    state: Arc<State>,
+    interface: Interface,
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        let mut interfaces = self.state.interfaces.lock();
+        if let Some(at) = interfaces.iter().position(|one| *one == self.interface) {
+            interfaces.remove(at);
+        }
+    }
+}
+
 impl State {
+    /// Notes an address by which the vserver can be reached.
+    pub(super) fn reachable(self: &Arc<Self>, interface: Interface) -> Reachable {
+        self.interfaces.lock().push(interface);
+        Reachable { state: Arc::clone(self), interface }
+    }
+
+    /// The addresses by which the vserver can be reached.
+    pub(super) fn interfaces(&self) -> Vec<Interface> {
+        self.interfaces.lock().clone()
+    }
+
     /// A session that has just logged in.
     pub(super) fn add(&self, session: &Arc<Session>) {
         self.sessions.lock().insert(session.id, Arc::downgrade(session));

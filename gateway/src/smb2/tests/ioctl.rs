@@ -182,3 +182,18 @@ async fn a_client_follows_links_out_of_the_share_itself() {
         assert_eq!(&data[28..28 + text.len()], text, "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_told_where_it_can_connect_too() {
+    const NOBODY: Id = [0xFF; 16];
+    let site = Site::new().await;
+    let mut peer = site.login().await;
+    let (status, output) = peer.control(NOBODY, code::QUERY_NETWORK_INTERFACE_INFO, &[]).await;
+    assert_eq!((status, output.len()), (NtStatus::SUCCESS, 152));
+    // The last, RSS, no speed of zero; IPv4, no port, the address of the listener.
+    assert_eq!((&output[..4], output[8]), ([0; 4].as_slice(), 1));
+    assert_ne!(output[16..24], [0; 8]);
+    assert_eq!(output[24..32], [2, 0, 0, 0, 127, 0, 0, 1]);
+    let (status, _) = peer.control(NOBODY, code::QUERY_NETWORK_INTERFACE_INFO, &[0; 8]).await;
+    assert_eq!(status, NtStatus::INVALID_PARAMETER);
+}

@@ -6,6 +6,7 @@ mod client;
 mod compound;
 mod files;
 mod ioctl;
+mod locks;
 mod protection;
 mod quota;
 mod replay;

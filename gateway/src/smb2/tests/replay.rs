@@ -1,4 +1,4 @@
-//! Requests that come twice (MS-SMB2 §3.3.5.9.10, §3.3.5.14): what was done is not done again.
+//! CREATE requests that come twice (MS-SMB2 §3.3.5.9.10): what was done is not done again.
 
 use super::Site;
 use super::client::Peer;
@@ -30,15 +30,6 @@ impl Peer {
         let request = self.signed_with(Command::Create, body, FLAG_REPLAY);
         let (header, response) = self.ask(&request).await.unwrap();
         (header.status, response[HEADER_LEN..].to_vec())
-    }
-
-    async fn lock(&mut self, id: Id, sequence: u32, flags: u32) -> NtStatus {
-        let mut body = [48_u16, 1].map(u16::to_le_bytes).concat();
-        body.extend(sequence.to_le_bytes());
-        body.extend(id);
-        body.extend([0_u64, 10].map(u64::to_le_bytes).concat());
-        body.extend([flags, 0].map(u32::to_le_bytes).concat());
-        self.call(Command::Lock, &body).await.0
     }
 }
 
@@ -80,21 +71,4 @@ async fn a_create_that_waits_is_not_run_twice() {
     // With the open the request is forgotten.
     peer.close(id(&again)).await;
     assert_eq!(peer.call(Command::Create, &request).await.0, NtStatus::SUCCESS);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_comes_again_is_not_taken_again() {
-    const EXCLUSIVE_AT_ONCE: u32 = 0x12;
-    let site = Site::new().await;
-    let mut peer = site.login().await;
-    let file = peer.open("f", READ_WRITE, SHARE_ALL, CREATE).await.unwrap();
-    assert_eq!(peer.lock(file, 0x11, EXCLUSIVE_AT_ONCE).await, NtStatus::SUCCESS);
-    assert_eq!(peer.lock(file, 0x11, EXCLUSIVE_AT_ONCE).await, NtStatus::SUCCESS);
-    assert_eq!(peer.lock(file, 0x12, EXCLUSIVE_AT_ONCE).await, NtStatus::LOCK_NOT_GRANTED);
-    // What failed is tried again, and the bucket has forgotten what was before.
-    assert_eq!(peer.lock(file, 0x12, EXCLUSIVE_AT_ONCE).await, NtStatus::LOCK_NOT_GRANTED);
-    assert_eq!(peer.lock(file, 0x11, EXCLUSIVE_AT_ONCE).await, NtStatus::LOCK_NOT_GRANTED);
-    // There is no such bucket.
-    assert_eq!(peer.lock(file, 0x01, EXCLUSIVE_AT_ONCE).await, NtStatus::LOCK_NOT_GRANTED);
-    assert_eq!(peer.lock(file, 0x411, EXCLUSIVE_AT_ONCE).await, NtStatus::LOCK_NOT_GRANTED);
 }
