@@ -199,7 +199,7 @@ impl Page<'_> {
 
     fn is_secret(&self, attr: &Attr) -> bool {
         let has = rights::of(self.volume, &self.cx, None, attr, false);
-        has.is_ok_and(|has| has & (access::READ_DATA | access::EXECUTE) == 0)
+        has.is_ok_and(|has| has & rights::FILE_READ != rights::FILE_READ)
     }
 }
 

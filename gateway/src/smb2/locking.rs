@@ -90,7 +90,8 @@ fn begin(asked: &Asked, request: &LockRequest, open: &Arc<Open>) -> Result<Optio
     let vserver = &asked.connection.listener.vserver;
     if request.locks.first().is_some_and(|first| first.flags == LOCK_UNLOCK) {
         for element in &request.locks {
-            if element.flags & !LOCK_FAIL_IMMEDIATELY != LOCK_UNLOCK {
+            // What came before it stays unlocked (§3.3.5.14.1).
+            if element.flags != LOCK_UNLOCK {
                 return Err(NtStatus::INVALID_PARAMETER.into());
             }
             unlock(vserver, open, element)?;

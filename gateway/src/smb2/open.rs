@@ -204,7 +204,8 @@ impl Open {
     fn delete(&self, vserver: &Vserver) -> Result<(), FsError> {
         let Ok(volume) = self.volume(vserver) else { return Err(FsError::Stale) };
         let Name { dir, name, .. } = self.name.lock().clone();
-        let cx = self.context();
+        // That it may go was settled when it was opened, whatever has become of permissions since.
+        let cx = Context::root(super::now());
         // Somebody may have given the name to another file.
         let attr = volume.lookup(&cx, dir, &name)?;
         if attr.id != self.base.file {
@@ -220,6 +221,8 @@ impl Open {
         if volume.stream(self.base.file, &name)?.id != self.key.file {
             return Err(FsError::NotFound);
         }
-        volume.execute(&self.context(), Op::RemoveStream { file: self.base.file, name }).map(drop)
+        volume
+            .execute(&Context::root(super::now()), Op::RemoveStream { file: self.base.file, name })
+            .map(drop)
     }
 }

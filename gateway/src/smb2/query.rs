@@ -10,6 +10,7 @@ use super::wire::info::file::FileInfo;
 use super::wire::info::stream::{StreamInfo, encode_streams};
 use super::wire::info::volume::{DEVICE_DISK, DEVICE_IS_MOUNTED, VolumeInfo, attributes};
 use super::wire::info::{QueryInfoRequest, file, file_class, info_type, security_information, volume};
+use super::wire::negotiate::Dialect;
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
 use super::{quota, security, shown, streams};
@@ -26,6 +27,10 @@ const DESCRIPTOR: u32 =
 /// Extended attributes that clients see.
 const EA_PREFIX: &[u8] = b"user.";
 
+fn speaks_311(asked: &Asked) -> bool {
+    asked.agreed().is_some_and(|agreed| agreed.dialect == Dialect::Smb311)
+}
+
 /// Answers QUERY_INFO.
 pub(super) fn query(asked: &Asked) -> Reply {
     let request = QueryInfoRequest::decode(&asked.message)?;
@@ -37,6 +42,10 @@ pub(super) fn query(asked: &Asked) -> Reply {
     let vserver = &asked.connection.listener.vserver;
     let mut data = BytesMut::new();
     match request.info_type {
+        // Older dialects do not have it (MS-SMB2 §3.3.5.20.1).
+        info_type::FILE if request.info_class == file_class::NORMALIZED_NAME && !speaks_311(asked) => {
+            return Err(NtStatus::NOT_SUPPORTED.into());
+        }
         info_type::FILE => {
             fits(&request, file::fixed_len(request.info_class))?;
             of_file(vserver, &open, &request, &mut data)?;

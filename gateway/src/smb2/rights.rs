@@ -3,7 +3,9 @@
 use super::wire::create::access;
 use fsstore::{Ace, AceFlags, AceWho, Acl, Attr, Context, FileKind, FsError, Sid, Volume};
 
-const FILE_READ: u32 = access::READ_DATA | access::READ_EA | access::READ_ATTRIBUTES | access::READ_CONTROL;
+/// What it takes to read a file.
+pub(super) const FILE_READ: u32 =
+    access::READ_DATA | access::READ_EA | access::READ_ATTRIBUTES | access::READ_CONTROL;
 const FILE_WRITE: u32 = access::WRITE_DATA
     | access::APPEND_DATA
     | access::WRITE_EA

@@ -40,7 +40,7 @@ impl Opening<'_> {
         if deed.truncates() {
             wanted |= access::WRITE_DATA;
         }
-        if wanted & !most != 0 || request.desired_access & !access::SYNCHRONIZE == 0 {
+        if wanted & !most != 0 || request.desired_access == 0 {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         if request.options & options::DELETE_ON_CLOSE != 0 && shown & attribute::READONLY != 0 {

@@ -27,6 +27,10 @@ impl Opening<'_> {
         if is_dir && asked & attribute::TEMPORARY != 0 {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
+        let goes = self.request.options & options::DELETE_ON_CLOSE != 0;
+        if goes && asked & attribute::READONLY != 0 {
+            return Err(NtStatus::CANNOT_DELETE.into());
+        }
         let attrs = SetAttrs {
             mode: Some(if is_dir { DIR_MODE } else { FILE_MODE }),
             dos: Some(shown::settable(asked | if is_dir { 0 } else { attribute::ARCHIVE })),
