@@ -2,7 +2,6 @@
 
 use super::dispatch::Asked;
 use super::reply::{Body, Reply};
-use super::shown;
 use super::wire::create::{CloseRequest, CloseResponse};
 use crate::vserver::GatePass;
 
@@ -13,7 +12,7 @@ pub(super) fn close(asked: &Asked, inside: &GatePass) -> Reply {
     let vserver = &asked.connection.listener.vserver;
     open.settle_times(vserver);
     let attr = if request.wants_attributes() { open.attr(vserver).ok() } else { None };
-    let file = attr.map(|attr| shown::facts(&attr, &open.name.lock().name));
+    let file = attr.map(|attr| open.facts(&attr));
     open.close(vserver, inside);
     Ok(Body::of(|out| CloseResponse { file }.encode(out)))
 }

@@ -5,9 +5,11 @@ use super::durable::Durable;
 use super::lock_sequence::LockSequences;
 use super::replay::Eligible;
 use super::session::Session;
+use super::shown;
 use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
+use super::wire::create::FileFacts;
 use super::wire::status::NtStatus;
 use crate::handle::VolumeId;
 use crate::openstate::{Client, Deed, FileKey, LeaseId, Owner, Protocol};
@@ -68,6 +70,9 @@ pub(super) struct Open {
     pub(super) action: u32,
     /// Its CREATE may come again.
     pub(super) replays: Mutex<Option<Eligible>>,
+    /// Bytes that its client asked to allocate when it made the file (`AlSi`). As with Samba it is told of them, but blocks
+    /// are given out when they are written.
+    pub(super) allocation: u64,
     /// LOCK requests that were done.
     pub(super) lock_sequences: LockSequences,
     /// It outlives its connection.
@@ -118,6 +123,7 @@ impl Open {
             lease: self.lease,
             action: self.action,
             replays: Mutex::default(),
+            allocation: self.allocation,
             lock_sequences: self.lock_sequences.clone(),
             durable: self.durable.clone(),
             closed: CancellationToken::new(),
@@ -155,6 +161,12 @@ impl Open {
         let of = |file| volume.getattr(file).map_err(|error| super::status::of(&error));
         let attr = of(self.base.file)?;
         if self.stream.is_some() { Ok(of_stream(&attr, &of(self.key.file)?)) } else { Ok(self.sees(attr)) }
+    }
+
+    /// What its client is told of the file.
+    pub(super) fn facts(&self, attr: &Attr) -> FileFacts {
+        let facts = shown::facts(attr, &self.name.lock().name);
+        FileFacts { allocation_size: facts.allocation_size.max(self.allocation), ..facts }
     }
 
     /// Its path from the root of the share, with the name of its stream.

@@ -98,9 +98,8 @@ fn of_file(
         file_class::STREAM => return streams(vserver, open, data),
         _ => {}
     }
-    let name = open.name.lock().clone();
     let path = format!("\\{}", open.path());
-    let facts = shown::facts(&attr, &name.name);
+    let facts = open.facts(&attr);
     let info = FileInfo {
         facts,
         links: if attr.kind == FileKind::Dir { 1 } else { attr.nlink },

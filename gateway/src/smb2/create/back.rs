@@ -6,7 +6,6 @@ use crate::smb2::caching;
 use crate::smb2::dispatch::Asked;
 use crate::smb2::durable::Returning;
 use crate::smb2::reply::{Body, Failure};
-use crate::smb2::shown;
 use crate::smb2::wire::create::*;
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::status::NtStatus;
@@ -50,7 +49,7 @@ pub(super) fn back(
         oplock_level: if lease.is_some() { oplock::LEASE } else { caching::level(granted.state) },
         flags: 0,
         action: action::OPENED,
-        file: shown::facts(&attr, &open.name.lock().name),
+        file: open.facts(&attr),
         file_id: open.id,
         contexts: lease.map(|lease| answer(lease, granted)).into_iter().collect(),
     };

@@ -8,7 +8,7 @@ use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::create_replies::CreateReplyContext;
 use crate::smb2::wire::status::NtStatus;
 use crate::smb2::{previous, shown};
-use fsstore::Attr;
+use fsstore::{Attr, BLOCK_SIZE_U64};
 
 /// The second of the snapshot that is asked for (`TWrp`).
 pub(super) fn snapshot_time(contexts: &[CreateContext]) -> Option<i64> {
@@ -16,6 +16,15 @@ pub(super) fn snapshot_time(contexts: &[CreateContext]) -> Option<i64> {
         CreateContext::TimeWarp { timestamp } if *timestamp != 0 => Some(previous::of_filetime(*timestamp)),
         _ => None,
     })
+}
+
+/// Bytes to allocate (`AlSi`), in whole blocks.
+pub(super) fn allocation(contexts: &[CreateContext]) -> u64 {
+    let bytes = contexts.iter().find_map(|context| match context {
+        CreateContext::AllocationSize(bytes) => Some(*bytes),
+        _ => None,
+    });
+    bytes.and_then(|bytes| bytes.checked_next_multiple_of(BLOCK_SIZE_U64)).unwrap_or(0)
 }
 
 /// What is answered beside the open file. `most`: the rights to it.

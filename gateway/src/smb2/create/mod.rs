@@ -242,6 +242,7 @@ impl Opening<'_> {
             lease: self.lease_id(),
             action: deed.action(),
             replays: Mutex::default(),
+            allocation: if deed == Deed::Open { 0 } else { contexts::allocation(&self.request.contexts) },
             lock_sequences: LockSequences::default(),
             durable: None,
             closed: CancellationToken::new(),

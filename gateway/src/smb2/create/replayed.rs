@@ -7,11 +7,11 @@ use crate::smb2::caching;
 use crate::smb2::dispatch::Asked;
 use crate::smb2::open::Open;
 use crate::smb2::reply::{Body, Failure};
+use crate::smb2::rights;
 use crate::smb2::wire::FileId;
 use crate::smb2::wire::create::*;
 use crate::smb2::wire::create_contexts::CreateContext;
 use crate::smb2::wire::status::NtStatus;
-use crate::smb2::{rights, shown};
 use fsstore::Attr;
 
 /// Answers once more. As with other servers the request says which oplock is named; a lease is named as it is now.
@@ -38,7 +38,7 @@ pub(super) fn replayed(asked: &Asked, request: &CreateRequest, id: FileId) -> Re
         oplock_level: request.oplock_level,
         flags: 0,
         action: open.action,
-        file: shown::facts(&attr, &open.name.lock().name),
+        file: open.facts(&attr),
         file_id: open.id,
         contexts,
     };

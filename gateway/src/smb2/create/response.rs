@@ -4,9 +4,9 @@ use super::Opening;
 use super::contexts;
 use crate::openstate::Granted;
 use crate::smb2::open::Open;
+use crate::smb2::quota;
 use crate::smb2::reply::Body;
 use crate::smb2::wire::create::*;
-use crate::smb2::{quota, shown};
 use fsstore::Attr;
 
 impl Opening<'_> {
@@ -18,7 +18,7 @@ impl Opening<'_> {
             oplock_level: self.level(granted),
             flags: 0,
             action: open.action,
-            file: if self.is_quota_file { quota::file() } else { shown::facts(attr, &self.found.name) },
+            file: if self.is_quota_file { quota::file() } else { open.facts(attr) },
             file_id: open.id,
             contexts,
         };

@@ -159,3 +159,19 @@ impl Peer {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hears_of_the_blocks_that_it_asked_for() {
+    let site = super::Site::new().await;
+    let mut peer = site.login().await;
+    let context = [b"AlSi".as_slice(), &5000_u64.to_le_bytes()].concat();
+    let allocated = |response: &[u8]| u64::from_le_bytes(response[40..48].try_into().unwrap());
+    let (made, response) = peer.call(Command::Create, &create("f", 3, 7, 2, 0, &context)).await;
+    assert_eq!((made, allocated(&response)), (NtStatus::SUCCESS, 8192));
+    // The file is there, so nothing more is allocated.
+    let (opened, response) = peer.call(Command::Create, &create("f", 3, 7, 1, 0, &context)).await;
+    assert_eq!((opened, allocated(&response)), (NtStatus::SUCCESS, 0));
+    let absurd = [b"AlSi".as_slice(), &[0xFF; 8]].concat();
+    let (made, response) = peer.call(Command::Create, &create("g", 3, 7, 2, 0, &absurd)).await;
+    assert_eq!((made, allocated(&response)), (NtStatus::SUCCESS, 0));
+}
