@@ -8,6 +8,7 @@ mod files;
 mod ioctl;
 mod protection;
 mod quota;
+mod removal;
 mod replay;
 mod streams;
 
