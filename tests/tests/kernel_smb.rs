@@ -71,7 +71,6 @@ fn fio() -> (String, &'static str) {
     (format!("MIB={}", scaled(32).max(32)), include_str!("kernel/fio.sh"))
 }
 
-#[expect(dead_code, reason = "not yet: with leases its `rm -r` finds directories that are not empty")]
 fn git() -> (String, &'static str) {
     ("REPOSITORY=/lab/repository".to_owned(), include_str!("kernel/git.sh"))
 }
@@ -88,10 +87,21 @@ const PACKAGES: [(&str, &str); 5] = [
     ("dbench", "dbench"),
 ];
 
+/// For an engineer: `SCRIPT=FILE cargo nextest run --test kernel_smb --run-ignored only --no-capture`.
+#[test]
+#[ignore = "a tool: runs the script SCRIPT on a mounted share"]
+fn script_on_a_share() {
+    let script = std::fs::read_to_string(std::env::var_os("SCRIPT").unwrap()).unwrap();
+    lab("script_on_a_share", 30 * MINUTE, &PACKAGES[..1], async |lab| {
+        let options = std::env::var("MOUNT_OPTIONS").unwrap_or_else(|_| "vers=3.1.1,sign".to_owned());
+        programs(lab, &options, &[(String::new(), &script)]).await;
+    });
+}
+
 #[test]
 fn programs_verify_a_signed_share() {
     lab("programs_verify_a_signed_share", 30 * MINUTE, &PACKAGES, async |lab| {
-        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), dbench(10)]).await;
+        programs(lab, "vers=3.1.1,sign", &[fsx(10_000), fio(), git(), dbench(10)]).await;
     });
 }
 

@@ -12,13 +12,14 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 21] = [
+const TOOLS: [Tool; 22] = [
     Tool { program: "nfs-ls", package: "libnfs-utils" },
     Tool { program: "smbclient", package: "smbclient" },
     Tool { program: "mount.cifs", package: "cifs-utils" },
     Tool { program: "smbtorture", package: "samba-testsuite" },
     // Tests start one of their own.
     Tool { program: "smbd", package: "samba samba-vfs-modules" },
+    Tool { program: "setfattr", package: "attr" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "losetup", package: "util-linux" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },

@@ -189,8 +189,11 @@ impl Open {
         self.closed.cancel();
         self.settle_times(vserver);
         if self.delete_on_close.load(Ordering::Relaxed) {
-            vserver.locks.set_delete_pending(self.key, true);
             vserver.locks.contend(self.key, Deed::Unname, Some(&self.owner));
+            // A file with more names loses this one at once: who has it open by another needs not let go of it for that.
+            if !(self.has_more_names(vserver) && self.delete(vserver).is_ok()) {
+                vserver.locks.set_delete_pending(self.key, true);
+            }
         }
         let mut gone = Ok(());
         if let Some(stream) = &self.stream
@@ -211,6 +214,11 @@ impl Open {
         self.closed.cancel();
         vserver.locks.close(self.key, &self.owner);
         vserver.locks.close(self.base, &self.owner);
+    }
+
+    fn has_more_names(&self, vserver: &Vserver) -> bool {
+        let is_file = self.stream.is_none() && self.kind != FileKind::Dir;
+        is_file && self.attr(vserver).is_ok_and(|attr| attr.nlink > 1)
     }
 
     fn delete(&self, vserver: &Vserver) -> Result<(), FsError> {

@@ -9,6 +9,7 @@ mod ioctl;
 mod locks;
 mod protection;
 mod quota;
+mod removal;
 mod replay;
 mod streams;
 

@@ -38,6 +38,26 @@ async fn requests_have_to_be_signed() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_key_has_the_signature_of_its_request() {
+    let site = Site::new().await;
+    let mut peer = site.connect().await;
+    peer.negotiate().await;
+    peer.session_id = 4711;
+    let mut stray = peer.message(Command::Create, &mkdir("stray"));
+    stray[16..20].copy_from_slice(&FLAG_SIGNED.to_le_bytes());
+    stray[48..64].fill(0xAB);
+    let (header, _) = peer.ask(&stray).await.unwrap();
+    assert_eq!(header.status, NtStatus::USER_SESSION_DELETED);
+    assert!(header.is_signed(), "else clients that sign do not look at it");
+    assert_eq!(header.signature, [0xAB; 16]);
+    let (header, _) = {
+        let plain = peer.message(Command::Create, &mkdir("stray"));
+        peer.ask(&plain).await.unwrap()
+    };
+    assert!(!header.is_signed());
+}
+
+#[tokio::test]
 async fn a_request_that_comes_twice_ends_the_connection() {
     let site = Site::new().await;
     let mut peer = site.login().await;
