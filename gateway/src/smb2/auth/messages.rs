@@ -169,22 +169,22 @@ impl<'a> NtlmV2Response<'a> {
     }
 
     /// Whether MsvAvFlags says that the AUTHENTICATE_MESSAGE has a MIC. The proof covers this: nobody can take it away.
-    pub(super) fn says_mic(&self) -> bool {
+    pub(super) fn says_mic(&self) -> Result<bool, AuthError> {
         const MIC_PRESENT: u32 = 2;
         let mut pairs = self.client_challenge.get(CLIENT_CHALLENGE_FIXED..).unwrap_or_default();
         while let Some((head, rest)) = pairs.split_first_chunk::<4>() {
             let id = u16::from_le_bytes([head[0], head[1]]);
             let Some((value, rest)) = rest.split_at_checked(u16::from_le_bytes([head[2], head[3]]).into())
             else {
-                return false;
+                return Err(AuthError::Malformed);
             };
             match id {
-                av::EOL => return false,
-                av::FLAGS if u32_at(value, 0).is_ok_and(|flags| flags & MIC_PRESENT != 0) => return true,
+                av::EOL => return Ok(false),
+                av::FLAGS if u32_at(value, 0).is_ok_and(|flags| flags & MIC_PRESENT != 0) => return Ok(true),
                 _ => pairs = rest,
             }
         }
-        false
+        Ok(false)
     }
 }
 

@@ -112,9 +112,10 @@ impl Exchange {
         if negotiated & REQUIRED != REQUIRED {
             return Err(AuthError::Unsupported);
         }
+        let says_mic = response.says_mic()?;
         let base_key = self.session_base_key(message, &response, lookup)?;
         let session_key = exported_session_key(base_key, message, negotiated)?;
-        if response.says_mic() {
+        if says_mic {
             check_mic(&session_key, before, message)?;
         }
         let user = Some((message.user.clone(), message.domain.clone()));
