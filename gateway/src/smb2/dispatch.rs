@@ -14,7 +14,7 @@ use super::wire::io::{ReadRequest, WriteRequest};
 use super::wire::negotiate::{DIALECT_2_ANY, Dialect, NegotiateRequest};
 use super::wire::plain::{EchoResponse, LogoffResponse, TreeDisconnectResponse};
 use super::wire::status::NtStatus;
-use super::{caching, close, create, directory, io, ioctl, locking, login, negotiate, pipe, query};
+use super::{caching, close, create, directory, io, ioctl, locking, login, negotiate, notify, pipe, query};
 use crate::vserver::{Cost, GatePass};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -564,7 +564,7 @@ async fn in_tree(asked: Asked, command: Command) -> Option<Answer> {
         (Command::QueryInfo, _) => query::query(&asked),
         (Command::SetInfo, _) => return Some(caching::set(asked, pass).await),
         (Command::OplockBreak, _) => caching::answer(&asked),
-        (Command::ChangeNotify, _) => Err(NtStatus::NOT_SUPPORTED.into()),
+        (Command::ChangeNotify, _) => return Some(notify::notify(&asked)),
         _ => Err(NtStatus::INVALID_PARAMETER.into()),
     };
     Some(Answer::from(reply))

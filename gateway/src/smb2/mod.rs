@@ -21,6 +21,7 @@ mod lock_sequence;
 mod locking;
 mod login;
 mod negotiate;
+mod notify;
 mod open;
 mod path;
 mod pipe;

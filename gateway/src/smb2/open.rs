@@ -3,9 +3,11 @@
 use super::directory::Listing;
 use super::durable::Durable;
 use super::lock_sequence::LockSequences;
+use super::notify::Watching;
 use super::replay::Eligible;
 use super::session::Session;
 use super::shown;
+use super::state;
 use super::times::OpenTimes;
 use super::tree::Tree;
 use super::wire::FileId;
@@ -18,8 +20,8 @@ use bytes::Bytes;
 use fsstore::{Attr, Context, FileKind, FsError, Op, Volume};
 use parking_lot::Mutex;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// The name by which a file was opened, or that its handle gave it since.
@@ -77,6 +79,8 @@ pub(super) struct Open {
     pub(super) lock_sequences: LockSequences,
     /// It outlives its connection.
     pub(super) durable: Option<Durable>,
+    /// What happens in the directory, since its client asked.
+    pub(super) watching: OnceLock<Arc<Watching>>,
     /// Cancelled when it is closed: whoever waits for it gives up.
     pub(super) closed: CancellationToken,
 }
@@ -126,6 +130,7 @@ impl Open {
             allocation: self.allocation,
             lock_sequences: self.lock_sequences.clone(),
             durable: self.durable.clone(),
+            watching: OnceLock::new(),
             closed: CancellationToken::new(),
         }
     }
@@ -193,6 +198,7 @@ impl Open {
             // A file with more names loses this one at once: who has it open by another needs not let go of it for that.
             if !(self.has_more_names(vserver) && self.delete(vserver).is_ok()) {
                 vserver.locks.set_delete_pending(self.key, true);
+                state::of(vserver).goes(self.key);
             }
         }
         let mut gone = Ok(());

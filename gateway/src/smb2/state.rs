@@ -2,10 +2,12 @@
 //! of opens.
 
 use super::durable::{self, Orphans};
+use super::notify::Watching;
 use super::replay::Replays;
 use super::session::Session;
 use super::wire::status::NtStatus;
 use crate::net::interface::Interface;
+use crate::openstate::FileKey;
 use crate::vserver::Vserver;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,6 +25,8 @@ pub(super) struct State {
     interfaces: Mutex<Vec<Interface>>,
     /// CREATE requests that may come again.
     pub(super) replays: Replays,
+    /// Who watches which directory.
+    watched: Mutex<HashMap<FileKey, Vec<Weak<Watching>>>>,
     /// The last number that an open got.
     last_open: AtomicU64,
 }
@@ -58,6 +62,19 @@ impl State {
     /// The addresses by which the vserver can be reached.
     pub(super) fn interfaces(&self) -> Vec<Interface> {
         self.interfaces.lock().clone()
+    }
+
+    /// A handle watches a directory from now on.
+    pub(super) fn watched(&self, dir: FileKey, watching: &Arc<Watching>) {
+        let mut watched = self.watched.lock();
+        watched.retain(|_, watching| watching.iter().any(|one| one.strong_count() > 0));
+        watched.entry(dir).or_default().push(Arc::downgrade(watching));
+    }
+
+    /// A file is to go with its last open: nobody is to watch it any more.
+    pub(super) fn goes(&self, file: FileKey) {
+        let watching = self.watched.lock().remove(&file).unwrap_or_default();
+        watching.iter().filter_map(Weak::upgrade).for_each(|watching| watching.end());
     }
 
     /// A session that has just logged in.

@@ -31,8 +31,8 @@ use check::{Deed, check};
 use fsstore::{Attr, Context, FileKind, SnapshotId, Volume};
 use parking_lot::Mutex;
 use sharing::Shared;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// What became of an attempt.
@@ -242,9 +242,14 @@ impl Opening<'_> {
             lease: self.lease_id(),
             action: deed.action(),
             replays: Mutex::default(),
-            allocation: if deed == Deed::Open { 0 } else { contexts::allocation(&self.request.contexts) },
+            allocation: if deed == Deed::Open || attr.kind == FileKind::Dir {
+                0
+            } else {
+                contexts::allocation(&self.request.contexts)
+            },
             lock_sequences: LockSequences::default(),
             durable: None,
+            watching: OnceLock::new(),
             closed: CancellationToken::new(),
         }
     }
