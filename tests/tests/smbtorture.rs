@@ -50,7 +50,6 @@ fn is_wrong(exceptions: &BTreeMap<String, Exception>, test: &Test, outcome: &Out
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "Ferry is not there yet: far fewer than nine tenths pass"]
 async fn ferry_passes_what_smbd_passes() {
     let (program, package) = torture::PROGRAM;
     if ferry::need_tool(program, package).is_none() || ferry::need_tool("smbclient", "smbclient").is_none() {

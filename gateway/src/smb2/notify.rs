@@ -11,7 +11,7 @@ use super::wire::notify::{Action, ChangeNotifyRequest, NotifyList, WATCH_TREE, f
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
 use bytes::BytesMut;
-use fsstore::{Event, EventKind, FileId, FileKind, NameEvent, Volume, Watch};
+use fsstore::{Changed, Event, EventKind, FileId, FileKind, NameEvent, Volume, Watch};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -167,6 +167,12 @@ impl Watching {
                     self.tell(volume, &from, gone);
                 }
                 self.tell(volume, event, new);
+                if !event.is_dir && event.stream.is_none() {
+                    // Windows says so of files, and programs count on it.
+                    let changed = Changed(Changed::ATTRIBUTES | Changed::CREATION);
+                    let kind = EventKind::Modified(changed);
+                    self.tell(volume, &NameEvent { kind, ..event.clone() }, Action::Modified);
+                }
             }
             EventKind::Added => self.tell(volume, event, Action::Added),
             EventKind::Removed if event.file == self.dir && event.stream.is_none() => self.end(),

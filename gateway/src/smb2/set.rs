@@ -162,7 +162,9 @@ impl Setting<'_> {
                 return Err(NtStatus::ACCESS_DENIED.into());
             }
         }
-        self.may_enter(FileKey { volume: found.volume, file: found.dir })?;
+        if open.kind != FileKind::Dir {
+            self.may_enter(FileKey { volume: found.volume, file: found.dir })?;
+        }
         let volume = open.volume(self.vserver)?;
         if open.kind == FileKind::Dir && self.is_open_below(&volume) {
             return Err(NtStatus::ACCESS_DENIED.into());
@@ -185,6 +187,7 @@ impl Setting<'_> {
     }
 
     /// A new name is put into a directory as if that was opened to write, for others to read and write beside (MS-FSA §2.1.5.15.11).
+    /// Other servers do not ask so much for a directory's own name.
     fn may_enter(&self, dir: FileKey) -> Result<(), NtStatus> {
         let adds = Access { write: true, ..Access::default() };
         let deny = Access { delete: true, ..Access::default() };

@@ -7,6 +7,7 @@ mod compound;
 mod files;
 mod ioctl;
 mod locks;
+mod notify;
 mod protection;
 mod quota;
 mod removal;
