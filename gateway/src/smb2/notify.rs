@@ -5,6 +5,7 @@
 use super::dispatch::{Answer, Asked, Done};
 use super::open::Open;
 use super::reply::{Body, Failure, Reply};
+use super::streams;
 use super::wire::create::access;
 use super::wire::names::mapping;
 use super::wire::notify::{Action, ChangeNotifyRequest, NotifyList, WATCH_TREE, filter};
@@ -63,6 +64,7 @@ pub(super) fn notify(asked: &Asked) -> Answer {
                 return Done::from(reply);
             }
             tokio::select! {
+                biased;
                 () = stirred => {}
                 () = open.closed.cancelled() => break NtStatus::NOTIFY_CLEANUP,
                 () = give_up.cancelled() => break NtStatus::CANCELLED,
@@ -196,7 +198,7 @@ impl Watching {
         let action = match (&event.stream, action) {
             (None, action) => action,
             (Some(stream), action) => {
-                path = format!("{path}:{}", mapping::to_client(stream));
+                path = format!("{path}:{}", streams::shown(stream));
                 match action {
                     Action::Added => Action::AddedStream,
                     Action::Removed => Action::RemovedStream,
@@ -223,7 +225,8 @@ impl Watching {
 
     fn lose(&self) {
         let mut news = self.news.lock();
-        *news = News { lost: true, ..News::default() };
+        let from = news.from.take();
+        *news = News { lost: true, from, ..News::default() };
         drop(news);
         self.stirred.notify_one();
     }
@@ -238,7 +241,12 @@ impl Watching {
             return None;
         }
         let mut names = vec![name];
-        for (dir, name) in volume.path_of(event.dir).ok()? {
+        let Ok(up) = volume.path_of(event.dir) else {
+            // The directory is gone, or elsewhere, since.
+            self.lose();
+            return None;
+        };
+        for (dir, name) in up {
             names.push(mapping::to_client(&name).into_owned());
             if dir == self.dir {
                 names.reverse();
