@@ -7,7 +7,7 @@ use super::open::Open;
 use super::reply::{Body, Failure, Reply};
 use super::streams;
 use super::wire::create::access;
-use super::wire::names::mapping;
+use super::wire::names::{mapping, utf16_len};
 use super::wire::notify::{Action, ChangeNotifyRequest, NotifyList, WATCH_TREE, filter};
 use super::wire::output::encode_output;
 use super::wire::status::NtStatus;
@@ -208,9 +208,9 @@ impl Watching {
             }
         };
         let mut news = self.news.lock();
-        let len = ENTRY + 2 * path.encode_utf16().count();
+        let len = ENTRY + utf16_len(&path);
         // The same again says nothing new.
-        if news.lost || news.list.last().is_some_and(|last| *last == (action, path.clone())) {
+        if news.lost || news.list.last().is_some_and(|last| last.0 == action && last.1 == path) {
             return;
         }
         if news.len + len > self.max {

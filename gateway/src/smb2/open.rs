@@ -188,6 +188,12 @@ impl Open {
         vserver.locks.is_delete_pending(self.key) || vserver.locks.is_delete_pending(self.base)
     }
 
+    /// The file is to go once nobody has it open; who watches it learns that now.
+    pub(super) fn goes_with_the_last(&self, vserver: &Vserver) {
+        vserver.locks.set_delete_pending(self.key, true);
+        state::of(vserver).goes(self.key);
+    }
+
     /// Gives up what it holds; the last one of a file that is to go takes it along. For who is inside of the gate: a frozen
     /// volume must not change.
     pub(super) fn close(&self, vserver: &Vserver, _inside: &GatePass) {
@@ -197,8 +203,7 @@ impl Open {
             vserver.locks.contend(self.key, Deed::Unname, Some(&self.owner));
             // A file with more names loses this one at once: who has it open by another needs not let go of it for that.
             if !(self.has_more_names(vserver) && self.delete(vserver).is_ok()) {
-                vserver.locks.set_delete_pending(self.key, true);
-                state::of(vserver).goes(self.key);
+                self.goes_with_the_last(vserver);
             }
         }
         let mut gone = Ok(());

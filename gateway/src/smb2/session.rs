@@ -127,7 +127,6 @@ pub(super) struct Session {
     pub(super) sealing_required: bool,
     /// Its client is a Mac that takes Finder's facts out of listings.
     pub(super) reads_finder: AtomicBool,
-    ended: AtomicBool,
     /// Cancelled when it ends.
     pub(super) over: CancellationToken,
     trees: Mutex<HashMap<u32, Arc<Tree>>>,
@@ -158,7 +157,6 @@ impl Session {
             signing_required,
             sealing_required,
             reads_finder: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
             over: CancellationToken::new(),
             trees: Mutex::default(),
             opens: Mutex::default(),
@@ -288,12 +286,11 @@ impl Session {
 
     /// Whether nobody is logged in here any more.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.over.is_cancelled()
     }
 
     /// Ends everything and gives what was open.
     pub(super) fn end(&self) -> Vec<Arc<Open>> {
-        self.ended.store(true, Ordering::Relaxed);
         self.over.cancel();
         self.trees.lock().clear();
         self.pipes.lock().clear();

@@ -13,7 +13,7 @@ use super::wire::info::{SetInfoRequest, info_type};
 use super::wire::names::{Path, split_stream};
 use super::wire::plain::SetInfoResponse;
 use super::wire::status::NtStatus;
-use super::{directory, quota, security, shown, state, streams};
+use super::{directory, quota, security, shown, streams};
 use crate::openstate::{Access, Deed, FileKey};
 use crate::vserver::Vserver;
 use bytes::Bytes;
@@ -283,11 +283,12 @@ impl Setting<'_> {
                 return Err(NtStatus::DIRECTORY_NOT_EMPTY);
             }
         }
-        self.vserver.locks.set_delete_pending(open.key, delete);
         if delete {
-            state::of(self.vserver).goes(open.key);
+            open.goes_with_the_last(self.vserver);
             // Handles that are open in memory only would keep the file.
             self.vserver.locks.contend(open.key, Deed::Unname, Some(&open.owner));
+        } else {
+            self.vserver.locks.set_delete_pending(open.key, false);
         }
         Ok(())
     }

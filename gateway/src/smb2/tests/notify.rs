@@ -48,18 +48,17 @@ async fn a_change_is_told_while_and_before_somebody_waits() {
     let root = peer.open("", READ, SHARE_ALL, OPEN).await.unwrap();
     let ask = notify(root, WATCH_TREE, 1000, filter::DIR_NAME);
     wait(&mut peer, &ask).await;
-    let made = |name: &str| mkdir(name);
-    assert_eq!(other.call(Command::Create, &made("a")).await.0, NtStatus::SUCCESS);
+    assert_eq!(other.call(Command::Create, &mkdir("a")).await.0, NtStatus::SUCCESS);
     let (header, news) = answer(&mut peer).await;
     assert_eq!((header.status, news), (NtStatus::SUCCESS, entry(1, "a")));
     // Nobody waits for this one, and the filter is that of the first request.
-    assert_eq!(other.call(Command::Create, &made("a\\b")).await.0, NtStatus::SUCCESS);
+    assert_eq!(other.call(Command::Create, &mkdir("a\\b")).await.0, NtStatus::SUCCESS);
     let (status, response) = peer.call(Command::ChangeNotify, &notify(root, 0, 1000, filter::SIZE)).await;
     assert_eq!((status, response[8..].to_vec()), (NtStatus::SUCCESS, entry(1, "a\\b")));
     // More than there is room for: the client is to look for itself.
     for name in 0..50 {
         let name = format!("with a longer name {name}");
-        assert_eq!(other.call(Command::Create, &made(&name)).await.0, NtStatus::SUCCESS);
+        assert_eq!(other.call(Command::Create, &mkdir(&name)).await.0, NtStatus::SUCCESS);
     }
     let (status, _) = peer.call(Command::ChangeNotify, &ask).await;
     assert_eq!(status, NtStatus::NOTIFY_ENUM_DIR);
@@ -72,12 +71,9 @@ async fn a_wait_ends_with_its_handle_and_when_it_is_taken_back() {
     let root = peer.open("", READ, SHARE_ALL, OPEN).await.unwrap();
     let ask = notify(root, 0, 1000, filter::FILE_NAME);
     let waiting = wait(&mut peer, &ask).await;
-    let mut cancel = peer.signed(Command::Cancel, &[4, 0, 0, 0]);
-    cancel[24..32].copy_from_slice(&waiting.message_id.to_le_bytes());
-    cancel[48..64].fill(0);
-    let signature = peer.signing.as_ref().unwrap().sign(&[&cancel]);
-    cancel[48..64].copy_from_slice(&signature);
-    peer.message_id -= 1;
+    // It has the message id of what it takes back.
+    peer.message_id = waiting.message_id;
+    let cancel = peer.signed(Command::Cancel, &[4, 0, 0, 0]);
     peer.send(&cancel).await;
     assert_eq!(peer.receive().await.unwrap().0.status, NtStatus::CANCELLED);
     wait(&mut peer, &ask).await;

@@ -50,10 +50,8 @@ async fn a_refusal_without_a_key_has_the_signature_of_its_request() {
     assert_eq!(header.status, NtStatus::USER_SESSION_DELETED);
     assert!(header.is_signed(), "else clients that sign do not look at it");
     assert_eq!(header.signature, [0xAB; 16]);
-    let (header, _) = {
-        let plain = peer.message(Command::Create, &mkdir("stray"));
-        peer.ask(&plain).await.unwrap()
-    };
+    let plain = peer.message(Command::Create, &mkdir("stray"));
+    let (header, _) = peer.ask(&plain).await.unwrap();
     assert!(!header.is_signed());
 }
 
