@@ -69,7 +69,7 @@ impl Node {
             peers::load_or_create_identity(&config.data_dir, &config.cluster.name).context("identity")?;
         let store = Store::open(&config.data_dir.join("config.redb"))?;
         let serve = serve_clients(&config.nfs);
-        let cluster = Cluster::new(config, store, identity, serve);
+        let cluster = Cluster::new(config, store, identity, serve, smb2::clients);
         cluster.start().await?;
         let host = Arc::new(Host::new(Arc::clone(&cluster)));
         let ports = Ports {

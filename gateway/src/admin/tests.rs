@@ -51,7 +51,7 @@ impl Node {
                 cancel.cancelled().await;
             })
         });
-        let cluster = Cluster::new(config, store, identity, serve);
+        let cluster = Cluster::new(config, store, identity, serve, crate::smb2::clients);
         let host = Arc::new(Host::new(Arc::clone(&cluster)));
         let ports = Ports {
             journal: Arc::clone(&host) as _,

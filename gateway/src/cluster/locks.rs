@@ -4,7 +4,7 @@
 use super::{Cluster, ClusterError, Result, blocking};
 use crate::openstate::{Entry, Held, Owner, WatchFuture, WatchJournal, WatchedClient};
 use crate::store::{LocksRecord, Record, Store, StoreError, Transaction, VserverRecord, WatchedRecord};
-use crate::vserver::Vserver;
+use crate::vserver::{SmbHandle, Vserver};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ const SHOWN_MAX: usize = 10_000;
 /// What a vserver finds of its locks when it comes up.
 pub(super) struct KeptLocks {
     /// All of them, as the clean end of its last life left them.
-    locks: Option<Vec<u8>>,
+    locks: Option<LocksRecord>,
     watched: Vec<WatchedClient>,
 }
 
@@ -32,7 +32,7 @@ impl KeptLocks {
         }
         let watched = tx.list::<WatchedRecord>(&format!("{name}/"))?;
         let watched: Vec<WatchedClient> = watched.into_iter().map(from_record).collect();
-        let locks = kept.filter(|_| !record.mounted).map(|kept| kept.locks);
+        let locks = kept.filter(|_| !record.mounted);
         if record.nsm_state == 0 || (locks.is_none() && !watched.is_empty()) {
             record.nsm_state = next_life(record.nsm_state);
         }
@@ -49,7 +49,11 @@ fn next_life(state: u32) -> u32 {
 pub(super) fn keep(tx: &mut Transaction<'_>, vserver: &Vserver) -> Result<(), StoreError> {
     // In a grace period not everybody has its locks back: that has to begin anew.
     if !vserver.grace.is_on() {
-        tx.put(&LocksRecord { vserver: vserver.name.clone(), locks: vserver.locks.export() })?;
+        tx.put(&LocksRecord {
+            vserver: vserver.name.clone(),
+            locks: vserver.locks.export(),
+            smb_handles: vserver.smb_handles(),
+        })?;
     }
     Ok(())
 }
@@ -68,10 +72,11 @@ pub(crate) fn put_arrived(
     tx: &mut Transaction<'_>,
     vserver: &str,
     locks: Vec<u8>,
+    smb_handles: Vec<u8>,
     watched: &[WatchedClient],
 ) -> Result<(), StoreError> {
     forget(tx, vserver)?;
-    tx.put(&LocksRecord { vserver: vserver.to_owned(), locks })?;
+    tx.put(&LocksRecord { vserver: vserver.to_owned(), locks, smb_handles })?;
     watched.iter().try_for_each(|client| tx.put(&to_record(vserver, client)))
 }
 
@@ -174,16 +179,21 @@ pub struct BrokenLocks {
 
 impl Cluster {
     /// Gives a vserver that comes up its locks back, or a grace period where they were lost.
-    pub(super) fn restore_locks(&self, vserver: &Vserver, nsm_state: u32, kept: KeptLocks) -> Result<()> {
+    pub(super) fn restore_locks(
+        &self,
+        vserver: &Arc<Vserver>,
+        nsm_state: u32,
+        kept: KeptLocks,
+    ) -> Result<()> {
         let journal = Journal { store: self.store.clone(), vserver: vserver.name.clone() };
         vserver.watched.set_journal(Arc::new(journal));
         let restored = match kept.locks {
             None => kept.watched.is_empty(),
-            Some(locks) => {
-                vserver
-                    .locks
-                    .import(&locks)
-                    .map_err(|error| ClusterError::Failed(format!("vserver `{}`: {error}", vserver.name)))?;
+            Some(LocksRecord { locks, smb_handles, .. }) => {
+                let failed = |error| ClusterError::Failed(format!("vserver `{}`: {error}", vserver.name));
+                vserver.locks.import(&locks).map_err(failed)?;
+                let handles = SmbHandle::decode_all(&smb_handles).map_err(failed)?;
+                (self.smb_clients)(vserver).take_in(vserver, handles);
                 true
             }
         };

@@ -48,7 +48,7 @@ use crate::config::{Config, NAME_RULE, is_name};
 use crate::lif::Endpoint;
 use crate::secrets::Secrets;
 use crate::store::{LifPorts, Store, VserverRecord};
-use crate::vserver::Vserver;
+use crate::vserver::{SmbClients, Vserver};
 use fsstore::{Memory, MemoryUse, Replica, Time};
 use migrate::Identity;
 use parking_lot::Mutex;
@@ -68,6 +68,9 @@ pub type ServeVserver = Arc<
         + Sync,
 >;
 
+/// The clients of SMB of a vserver.
+pub type SmbClientsOf = fn(&Vserver) -> Arc<dyn SmbClients>;
+
 /// The control plane. Always in an [`Arc`].
 pub struct Cluster {
     /// The node's configuration file.
@@ -81,6 +84,7 @@ pub struct Cluster {
     /// Encrypts what users must keep secret.
     secrets: Secrets,
     serve: ServeVserver,
+    smb_clients: SmbClientsOf,
     /// What runs here, by name.
     served: Mutex<BTreeMap<String, Arc<Served>>>,
     /// Volumes that are being received, by UUID.
@@ -129,7 +133,13 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
 
 impl Cluster {
     /// A cluster over an open store. Nothing runs yet: see [`Cluster::start`].
-    pub fn new(config: Config, store: Store, identity: Identity, serve: ServeVserver) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        store: Store,
+        identity: Identity,
+        serve: ServeVserver,
+        smb_clients: SmbClientsOf,
+    ) -> Arc<Self> {
         let memory = crate::memory::of_node(&config.volumes);
         Arc::new(Cluster {
             secrets: Secrets::in_dir(&config.data_dir),
@@ -138,6 +148,7 @@ impl Cluster {
             store,
             identity,
             serve,
+            smb_clients,
             served: Mutex::default(),
             replicas: Mutex::default(),
             scrubs: scrub::Scrubs::default(),

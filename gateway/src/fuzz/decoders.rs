@@ -4,11 +4,12 @@ use super::calls::{self, credential as credential_of};
 use super::choices::Choices;
 use super::table::{PROCEDURES, assert_comes_back};
 use crate::handle::{FileHandle, HANDLE_LEN, HandleKey, VolumeId};
-use crate::openstate::LockTable;
+use crate::openstate::{Break, Holder, LockTable};
 use crate::rpc::auth::{AUTH_SYS, AuthSys, Credential, OpaqueAuth};
 use crate::rpc::call::{Call, ReplyHeader};
 use crate::rpc::drc::ReplyCache;
 use crate::rpc::record::{RECORD_LEN_MAX, RecordReader};
+use crate::vserver::SmbHandle;
 use crate::xdr::{Decoder, Encoder};
 use bytes::Bytes;
 use fsstore::{FileId, Generation, InodeNum, SnapshotId};
@@ -16,7 +17,7 @@ use futures_util::FutureExt;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
@@ -189,7 +190,15 @@ pub fn handles(bytes: &[u8]) {
     }
 }
 
-/// A reply cache and a lock table of another node. What is taken over can be handed on.
+/// A client of SMB that is away.
+#[derive(Debug)]
+struct Nobody;
+
+impl Holder for Nobody {
+    fn tell(&self, _: Break) {}
+}
+
+/// A reply cache, a lock table and SMB handles of another node. What is taken over can be handed on.
 pub fn handoffs(bytes: &[u8]) {
     let cache = ReplyCache::default();
     if cache.import(bytes).is_ok() {
@@ -202,6 +211,21 @@ pub fn handoffs(bytes: &[u8]) {
         let second = LockTable::default();
         second.import(&locks.export()).expect("a table that was exported");
         assert_eq!(second.counts(), locks.counts());
+    }
+    if let Ok(handles) = SmbHandle::decode_all(bytes) {
+        let again = SmbHandle::decode_all(&SmbHandle::encode_all(&handles)).expect("handles that were sent");
+        assert!(handles.starts_with(&again));
+        let here = LockTable::default();
+        let adopted = handles.into_iter().filter(|handle| {
+            let (owner, holdings) = (handle.owner.clone(), handle.holdings.clone());
+            here.adopt(handle.file, owner, holdings, Arc::new(Nobody)).is_ok()
+        });
+        let adopted: Vec<_> = adopted.collect();
+        for handle in &adopted {
+            assert!(here.holdings(handle.file, &handle.owner).is_some());
+            here.close(handle.file, &handle.owner);
+        }
+        assert_eq!(here.counts(), crate::openstate::Counts::default());
     }
     let _ = locks.entries(100);
     locks.release(|_| true, None);

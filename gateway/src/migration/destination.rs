@@ -150,7 +150,7 @@ impl Cluster {
             let open_state = OpenState::decode(&applied.open_state).map_err(ClusterError::Invalid)?;
             let ownership = Ownership { epoch: epoch.0, state: OwnershipState::Serving };
             write_configuration(tx, &crs, &smb, ownership, Some(&open_state), node)?;
-            put_arrived(tx, vserver, open_state.locks, &open_state.watched)?;
+            put_arrived(tx, vserver, open_state.locks, open_state.smb_handles, &open_state.watched)?;
             Ok(())
         })
     }
@@ -256,6 +256,8 @@ impl DestinationHost for Host {
                 cache.import(&state.reply_cache).map_err(|error| ClusterError::Invalid(error.to_string()))?;
                 let locks = crate::openstate::LockTable::default();
                 locks.import(&state.locks).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+                crate::vserver::SmbHandle::decode_all(&state.smb_handles)
+                    .map_err(|error| ClusterError::Invalid(error.to_string()))?;
                 if crs.name != vserver {
                     return Err(ClusterError::Invalid("the configuration is of another vserver".to_owned()));
                 }

@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const CRS_VERSION: u32 = 1;
-const OPEN_STATE_VERSION: u8 = 2;
+const OPEN_STATE_VERSION: u8 = 3;
+/// Without SMB's handles.
+const OPEN_STATE_VERSION_2: u8 = 2;
 /// Without locks.
 const OPEN_STATE_VERSION_1: u8 = 1;
 /// Version and write verifier.
@@ -177,11 +179,11 @@ impl Crs {
 ///
 /// ```text
 /// 0         1                9
-/// | version | write verifier | XDR: NSM state | watched clients | reply cache | locks
+/// | version | write verifier | XDR: NSM state | watched clients | reply cache | locks | SMB handles
 /// ```
-/// Reply cache and locks are opaques, as `ReplyCache::export` and `LockTable::export` give them. In version 1 all that
-/// followed the verifier was the reply cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The last three are opaques, as `ReplyCache::export`, `LockTable::export` and `SmbHandle::encode_all` give them. Version 2 had
+/// no handles; in version 1 all that followed the verifier was the reply cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenState {
     /// The write verifier; clients need not send UNSTABLE writes again that are still in the log.
     pub write_verifier: [u8; 8],
@@ -189,6 +191,8 @@ pub struct OpenState {
     pub reply_cache: Vec<u8>,
     /// Locks, reservations and who waits for them.
     pub locks: Vec<u8>,
+    /// Open files of SMB clients, with what they hold. Empty: none.
+    pub smb_handles: Vec<u8>,
     /// Clients to be told if their locks are lost.
     pub watched: Vec<WatchedClient>,
     /// Which life of the vserver this is: clients need not hear that it moved.
@@ -207,6 +211,7 @@ impl OpenState {
         self.watched.iter().for_each(|client| rest.put(client));
         rest.opaque(&self.reply_cache);
         rest.opaque(&self.locks);
+        rest.opaque(&self.smb_handles);
         out.extend_from_slice(&rest.finish().into_bytes());
         out
     }
@@ -223,22 +228,26 @@ impl OpenState {
         if *version == OPEN_STATE_VERSION_1 {
             let locks = crate::openstate::LockTable::default().export();
             let reply_cache = rest.to_vec();
-            return Ok(OpenState { write_verifier, reply_cache, locks, watched: Vec::new(), nsm_state: 0 });
+            return Ok(OpenState { write_verifier, reply_cache, locks, ..OpenState::default() });
         }
-        if *version != OPEN_STATE_VERSION {
+        if !matches!(*version, OPEN_STATE_VERSION | OPEN_STATE_VERSION_2) {
             return Err(format!("the protocol state has version {version}, not {OPEN_STATE_VERSION}"));
         }
-        Self::decode_rest(write_verifier, rest).map_err(|_| wrong())
+        Self::decode_rest(write_verifier, rest, *version).map_err(|_| wrong())
     }
 
-    fn decode_rest(write_verifier: [u8; 8], rest: &[u8]) -> Result<Self, XdrError> {
+    fn decode_rest(write_verifier: [u8; 8], rest: &[u8], version: u8) -> Result<Self, XdrError> {
         let mut input = Decoder::new(Bytes::copy_from_slice(rest));
         let nsm_state = input.u32()?;
         let watched = (0..input.u32()?).map(|_| input.take()).collect::<Result<_, _>>()?;
         let reply_cache = input.opaque(usize::MAX)?.into();
         let locks = input.opaque(usize::MAX)?.into();
+        let smb_handles = match version {
+            OPEN_STATE_VERSION_2 => Vec::new(),
+            _ => input.opaque(usize::MAX)?.into(),
+        };
         input.finish()?;
-        Ok(OpenState { write_verifier, reply_cache, locks, watched, nsm_state })
+        Ok(OpenState { write_verifier, reply_cache, locks, smb_handles, watched, nsm_state })
     }
 }
 
@@ -320,6 +329,7 @@ mod tests {
             write_verifier: *b"verifier",
             reply_cache: vec![1, 2, 3],
             locks: vec![4, 5],
+            smb_handles: vec![6],
             watched: vec![watched],
             nsm_state: 7,
         };
@@ -328,7 +338,11 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(OpenState::decode(&bytes[..len]).is_err(), "{len} bytes");
         }
-        assert!(OpenState::decode(&[3; 9]).is_err());
+        assert!(OpenState::decode(&[4; 9]).is_err());
+        let mut of_version_2 = bytes;
+        of_version_2[0] = 2;
+        of_version_2.truncate(of_version_2.len() - 8);
+        assert_eq!(OpenState::decode(&of_version_2).unwrap(), OpenState { smb_handles: Vec::new(), ..state });
         let older = OpenState::decode(b"\x01verifier123").unwrap();
         assert_eq!((older.reply_cache.as_slice(), older.watched.len()), (&b"123"[..], 0));
     }

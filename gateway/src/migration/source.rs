@@ -190,6 +190,7 @@ impl SourceHost for Host {
                 write_verifier: served.vserver.write_verifier(),
                 reply_cache: served.vserver.reply_cache.export(),
                 locks: served.vserver.locks.export(),
+                smb_handles: served.vserver.smb_handles(),
                 watched: served.vserver.watched.all(),
                 nsm_state: served.vserver.watched.state(),
             };

@@ -3,6 +3,7 @@
 //!
 //! Which access breaks what is MS-FSA §2.1.4.12 and §2.1.5.18; where Windows differs from it, this does as Windows.
 
+use super::holdings::Kept;
 use super::owner::Owner;
 use super::shares::Shares;
 use std::fmt;
@@ -479,6 +480,18 @@ impl Caches {
 }
 
 impl Caches {
+    /// Gives an open what it kept elsewhere. All opens of a lease share it.
+    pub(super) fn adopt(&mut self, owner: &Arc<Owner>, kept: &Kept, holder: Arc<dyn Holder>) {
+        let Kept { lease, state, epoch } = *kept;
+        if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.is(lease)) {
+            return keeper.opens.push(Arc::clone(owner));
+        }
+        if lease.is_some() || state != Caching::NONE {
+            let opens = vec![Arc::clone(owner)];
+            self.keepers.push(Keeper { lease, opens, state, breaking: None, epoch, holder });
+        }
+    }
+
     /// An open's client is to be told in another way from now on; gives what it keeps.
     pub(super) fn reattach(&mut self, owner: &Owner, holder: Arc<dyn Holder>) -> Option<Granted> {
         let keeper = self.keepers.iter_mut().find(|keeper| keeper.is_of(owner))?;
@@ -496,5 +509,9 @@ impl Keeper {
     /// What is kept.
     pub(super) fn state(&self) -> Caching {
         self.state
+    }
+
+    pub(super) fn epoch(&self) -> Option<u16> {
+        self.epoch
     }
 }

@@ -20,7 +20,8 @@ impl Protocol {
         [Protocol::Nlm, Protocol::Smb2].into_iter().find(|protocol| *protocol as u32 == number)
     }
 
-    /// Whether what its clients hold outlives their connection, so that it moves with the vserver.
+    /// Whether all that its clients hold outlives their connections, so that it moves with the vserver. Where only some does, the
+    /// protocol says what ([`super::Holdings`]).
     pub fn outlives_connections(self) -> bool {
         match self {
             Protocol::Nlm => true,

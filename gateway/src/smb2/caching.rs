@@ -46,6 +46,18 @@ pub(super) fn holder(asked: &Asked, id: FileId, leased: bool) -> Arc<dyn Holder>
     if leased { Arc::new(LeaseHolder(client)) } else { Arc::new(OplockHolder { client, id }) }
 }
 
+/// The same for an open whose client is away.
+pub(super) fn holder_of_orphan(
+    state: &Arc<State>,
+    vserver: &Arc<Vserver>,
+    id: FileId,
+    leased: bool,
+) -> Arc<dyn Holder> {
+    let client =
+        Reachable { state: Arc::downgrade(state), vserver: Arc::downgrade(vserver), session: Weak::new() };
+    if leased { Arc::new(LeaseHolder(client)) } else { Arc::new(OplockHolder { client, id }) }
+}
+
 /// A client, where it asked for something to keep.
 #[derive(Debug)]
 struct Reachable {

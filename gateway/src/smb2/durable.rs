@@ -8,20 +8,18 @@ use super::wire::create_contexts::CreateContext;
 use super::wire::lease::LeaseKey;
 use super::wire::status::NtStatus;
 use crate::openstate::LeaseId;
-use crate::vserver::Vserver;
+use crate::vserver::{SMB_HANDLES_MAX, Vserver};
 use fsstore::FileKind;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For how long a client may be away that does not say.
 const AWAY: Duration = Duration::from_secs(60);
 /// The longest that one may ask for.
-const AWAY_MAX: Duration = Duration::from_secs(300);
-/// Most opens of a vserver that have no client.
-const ORPHANS_MAX: usize = 8_192;
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(300);
 
 /// What an open needs to be found again.
 #[derive(Clone, Debug)]
@@ -116,57 +114,82 @@ impl Returning<'_> {
 /// Opens of a vserver whose clients are away, by the persistent parts of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    opens: Mutex<HashMap<u64, Arc<Open>>>,
+    opens: Mutex<HashMap<u64, Orphan>>,
+}
+
+#[derive(Debug)]
+struct Orphan {
+    open: Arc<Open>,
+    until: Instant,
 }
 
 impl Orphans {
     /// Gives an open back to its client.
     pub(super) fn take(&self, who: &Returning<'_>) -> Result<Arc<Open>, NtStatus> {
         let mut opens = self.opens.lock();
-        who.check(opens.get(&who.id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?)?;
-        opens.remove(&who.id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
+        let found = opens.get(&who.id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
+        who.check(&found.open)?;
+        opens.remove(&who.id).map(|orphan| orphan.open).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
     }
 
     /// Those that share a lease.
     pub(super) fn of_lease(&self, lease: LeaseId) -> Vec<Arc<Open>> {
         let opens = self.opens.lock();
-        opens.values().filter(|open| open.lease == Some(lease)).cloned().collect()
+        let opens = opens.values().map(|orphan| &orphan.open);
+        opens.filter(|open| open.lease == Some(lease)).cloned().collect()
+    }
+
+    /// All, and for how long they stay.
+    pub(super) fn all(&self) -> Vec<(Arc<Open>, Duration)> {
+        let now = Instant::now();
+        let left = |orphan: &Orphan| (Arc::clone(&orphan.open), orphan.until.duration_since(now));
+        self.opens.lock().values().map(left).collect()
     }
 
     /// Ends an open, if it still is without its client: it is in somebody's way. It gives up what it holds at once.
     pub(super) fn drop_one(&self, vserver: &Vserver, id: u64) {
-        if let Some(open) = self.opens.lock().remove(&id) {
-            open.abandon(vserver);
+        let orphan = self.opens.lock().remove(&id);
+        if let Some(orphan) = orphan {
+            orphan.open.abandon(vserver);
         }
     }
 }
 
+/// Whether an open would be kept if its connection went now.
+pub(super) fn outlives(vserver: &Vserver, open: &Open) -> bool {
+    let goes = open.delete_on_close.load(Ordering::Relaxed) || open.is_delete_pending(vserver);
+    let may = open.durable.is_some() && !goes && open.kind == FileKind::File;
+    may && vserver.locks.keeps_handle(open.key, &open.owner)
+}
+
 /// Keeps an open whose connection is gone, if it may be. Its time begins now.
 pub(super) fn keep(state: &Arc<State>, vserver: &Arc<Vserver>, open: &Arc<Open>) -> bool {
-    let Some(durable) = &open.durable else { return false };
-    let goes = open.delete_on_close.load(Ordering::Relaxed) || open.is_delete_pending(vserver);
-    if goes || open.kind != FileKind::File || !vserver.locks.keeps_handle(open.key, &open.owner) {
-        return false;
-    }
+    let Some(durable) = open.durable.as_ref().filter(|_| outlives(vserver, open)) else { return false };
+    keep_for(state, vserver, open, durable.away)
+}
+
+/// Keeps an open without its client, if there is room.
+pub(super) fn keep_for(state: &Arc<State>, vserver: &Arc<Vserver>, open: &Arc<Open>, left: Duration) -> bool {
     let mut opens = state.orphans.opens.lock();
-    if opens.len() >= ORPHANS_MAX {
+    if opens.len() >= SMB_HANDLES_MAX || opens.contains_key(&open.id.persistent) {
         return false;
     }
-    opens.insert(open.id.persistent, Arc::clone(open));
+    let until = Instant::now() + left;
+    opens.insert(open.id.persistent, Orphan { open: Arc::clone(open), until });
     drop(opens);
     let (state, vserver) = (Arc::downgrade(state), Arc::downgrade(vserver));
-    tokio::spawn(expire(state, vserver, Arc::downgrade(open), durable.away));
+    tokio::spawn(expire(state, vserver, Arc::downgrade(open), left));
     true
 }
 
 /// Closes an open whose client did not come back in time.
-async fn expire(state: Weak<State>, vserver: Weak<Vserver>, open: Weak<Open>, away: Duration) {
-    tokio::time::sleep(away).await;
+async fn expire(state: Weak<State>, vserver: Weak<Vserver>, open: Weak<Open>, left: Duration) {
+    tokio::time::sleep(left).await;
     let (Some(state), Some(vserver)) = (state.upgrade(), vserver.upgrade()) else { return };
     let Ok(inside) = vserver.gate.enter().await else { return };
     let Some(open) = open.upgrade() else { return };
     let mut opens = state.orphans.opens.lock();
-    let still = opens.get(&open.id.persistent).is_some_and(|orphan| Arc::ptr_eq(orphan, &open));
+    let still = opens.get(&open.id.persistent).is_some_and(|orphan| Arc::ptr_eq(&orphan.open, &open));
     if still {
         opens.remove(&open.id.persistent);
         drop(opens);

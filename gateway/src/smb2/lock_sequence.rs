@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 const BUCKETS: usize = 64;
+/// Stands for no number: they have four bits.
+const NONE: u8 = u8::MAX;
 
 /// `Open.LockSequenceArray`: the numbers of the newest requests that were done.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ impl Clone for LockSequences {
 }
 
 impl LockSequences {
+    pub(super) fn to_bytes(&self) -> [u8; BUCKETS] {
+        self.0.lock().map(|last| last.unwrap_or(NONE))
+    }
+
+    pub(super) fn of_bytes(bytes: &[u8; BUCKETS]) -> LockSequences {
+        LockSequences(Mutex::new(bytes.map(|last| Some(last).filter(|last| *last != NONE))))
+    }
+
     /// Whether a request has been done. If not, nothing in its bucket has until it is.
     fn has_done(&self, bucket: usize, number: u8) -> bool {
         let mut buckets = self.0.lock();
@@ -88,6 +98,9 @@ mod tests {
         // Another request begins, and fails.
         assert!(!sequences.has_done(0, 2));
         assert!(!sequences.has_done(0, 1));
+        sequences.set_done(7, 15);
+        let elsewhere = LockSequences::of_bytes(&sequences.to_bytes());
+        assert!(elsewhere.has_done(7, 15) && !elsewhere.has_done(0, 1) && !elsewhere.has_done(8, 0));
         sequences.set_done(BUCKETS, 1);
         assert!(!sequences.has_done(BUCKETS, 1));
     }

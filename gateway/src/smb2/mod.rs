@@ -20,6 +20,7 @@ mod ioctl;
 mod lock_sequence;
 mod locking;
 mod login;
+mod moving;
 mod negotiate;
 mod notify;
 mod open;
@@ -50,7 +51,7 @@ use state::State;
 use crate::net::accept::accept_all;
 use crate::net::interface::Interface;
 use crate::net::limits::Limits;
-use crate::vserver::Vserver;
+use crate::vserver::{SmbClients, Vserver};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
@@ -69,6 +70,11 @@ impl Listener {
     fn guid(&self) -> [u8; 16] {
         self.vserver.uuid.to_bytes_le()
     }
+}
+
+/// A vserver's clients, for who knows no SMB.
+pub fn clients(vserver: &Vserver) -> Arc<dyn SmbClients> {
+    state::of(vserver)
 }
 
 /// Serves a vserver's shares to whoever connects, until `cancel`; then closes every connection at once and returns when no

@@ -284,6 +284,11 @@ impl Session {
         self.pipes.lock().remove(&id.volatile).map(drop).ok_or(NtStatus::FILE_CLOSED)
     }
 
+    /// All that it has open.
+    pub(super) fn opens(&self) -> Vec<Arc<Open>> {
+        self.opens.lock().values().cloned().collect()
+    }
+
     /// Whether nobody is logged in here any more.
     pub(super) fn has_ended(&self) -> bool {
         self.over.is_cancelled()

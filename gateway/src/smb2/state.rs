@@ -3,13 +3,15 @@
 
 use super::durable::{self, Orphans};
 use super::notify::Watching;
+use super::open::Open;
 use super::replay::Replays;
 use super::session::Session;
 use super::wire::status::NtStatus;
 use crate::net::interface::Interface;
 use crate::openstate::FileKey;
-use crate::vserver::Vserver;
+use crate::vserver::{SmbClients, Vserver};
 use parking_lot::Mutex;
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -33,8 +35,9 @@ pub(super) struct State {
 
 /// That of a vserver.
 pub(super) fn of(vserver: &Vserver) -> Arc<State> {
-    let state = vserver.smb.get_or_init(|| Arc::new(State::default()));
-    Arc::clone(state).downcast().expect("nobody else sets it")
+    let state: Arc<dyn SmbClients> = Arc::clone(vserver.smb.get_or_init(|| Arc::new(State::default())));
+    let state: Arc<dyn Any + Send + Sync> = state;
+    state.downcast().expect("nobody else sets it")
 }
 
 /// An address by which the vserver can be reached, for as long as this is there.
@@ -85,6 +88,12 @@ impl State {
     /// A session that is logged in, on whichever connection.
     pub(super) fn session(&self, id: u64) -> Option<Arc<Session>> {
         self.sessions.lock().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// What all sessions have open.
+    pub(super) fn opens(&self) -> Vec<Arc<Open>> {
+        let sessions: Vec<_> = self.sessions.lock().values().filter_map(Weak::upgrade).collect();
+        sessions.iter().flat_map(|session| session.opens()).collect()
     }
 
     /// A session of a client that can be reached.

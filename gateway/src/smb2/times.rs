@@ -44,6 +44,15 @@ impl OpenTimes {
         self.keeps_change = held(self.keeps_change, basic.change_time);
     }
 
+    /// That leaves these times alone: of the last write, of the last change.
+    pub(super) fn keeping((keeps_write, keeps_change): (bool, bool)) -> OpenTimes {
+        OpenTimes { keeps_write, keeps_change, written: None }
+    }
+
+    pub(super) fn keeps(&self) -> (bool, bool) {
+        (self.keeps_write, self.keeps_change)
+    }
+
     pub(super) fn keeps_change(&self) -> bool {
         self.keeps_change
     }

@@ -395,6 +395,9 @@ pub struct LocksRecord {
     /// The open state, as `LockTable::export` gives it.
     #[serde(with = "base64_text")]
     pub locks: Vec<u8>,
+    /// Open files of SMB clients, as `SmbHandle::encode_all` gives them.
+    #[serde(default, with = "base64_text")]
+    pub smb_handles: Vec<u8>,
 }
 
 impl std::fmt::Debug for LocksRecord {

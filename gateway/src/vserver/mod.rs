@@ -16,6 +16,8 @@ mod namespace;
 mod qos;
 mod shares;
 mod sid;
+mod smb_clients;
+mod smb_handles;
 mod users;
 
 pub use crate::handle::VolumeId;
@@ -35,6 +37,8 @@ pub use shares::{
     ACCESS_MAX, Encryption, SHARES_MAX, Share, ShareAccess, ShareGrant, Shares, SmbSettings, is_everyone,
 };
 pub use sid::Sid;
+pub use smb_clients::SmbClients;
+pub use smb_handles::{SMB_HANDLES_MAX, SmbHandle};
 pub use users::{
     Account, COMMENT_LEN_MAX, GROUPS_MAX, Group, NtHash, RID_FIRST, USER_GROUPS_MAX, USERS_MAX, UnixId, User,
     Users, check_account_name, fold_name, machine_sid,
@@ -45,7 +49,6 @@ use crate::openstate::{Grace, LockTable, WatchedClients};
 use crate::rpc::drc::ReplyCache;
 use crate::rpc::outgoing::PORTMAP_PORT;
 use arc_swap::ArcSwap;
-use std::any::Any;
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -67,8 +70,8 @@ pub struct Vserver {
     pub groups: Groups,
     /// Failed logins of SMB users.
     pub lockout: Lockout,
-    /// What SMB keeps for all of the vserver's addresses; only SMB knows what that is.
-    pub smb: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// What SMB keeps for all of the vserver's addresses; set by SMB when it is first needed.
+    pub smb: OnceLock<Arc<dyn SmbClients>>,
     /// What clients say that they have mounted.
     pub mounts: Mounts,
     /// Locks and share reservations of all protocols; move with the vserver.
@@ -122,6 +125,12 @@ impl Vserver {
     /// have lost UNSTABLE writes.
     pub fn write_verifier(&self) -> [u8; 8] {
         self.write_verifier
+    }
+
+    /// Open files of SMB clients that outlive their connections, encoded. Freeze the vserver first.
+    pub fn smb_handles(&self) -> Vec<u8> {
+        let handles = self.smb.get().map(|smb| smb.handles(self)).unwrap_or_default();
+        SmbHandle::encode_all(&handles)
     }
 
     /// The tree as it is now. Take it once per request.

@@ -19,18 +19,36 @@ pub(super) fn create(
     options: u32,
     context: &[u8],
 ) -> Vec<u8> {
+    let contexts = if context.is_empty() { &[][..] } else { &[context] };
+    create_with(name, access, share, disposition, options, contexts)
+}
+
+/// The same with any number of contexts.
+pub(super) fn create_with(
+    name: &str,
+    access: u32,
+    share: u32,
+    disposition: u32,
+    options: u32,
+    contexts: &[&[u8]],
+) -> Vec<u8> {
     let name = utf16(name);
     let at = (120 + name.len()).next_multiple_of(8);
-    let contexts = context.split_first_chunk::<4>().map(|(name, data)| {
-        let mut one = 0_u32.to_le_bytes().to_vec();
-        one.extend([16_u16, 4, 0, 24].map(u16::to_le_bytes).concat());
-        one.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-        one.extend(name);
-        one.extend([0; 4]);
-        one.extend(data);
-        one
-    });
-    let len = contexts.as_ref().map_or(0, Vec::len);
+    let mut list = Vec::new();
+    for (number, context) in contexts.iter().enumerate() {
+        let (name, data) = context.split_first_chunk::<4>().unwrap();
+        let next = (24 + data.len()).next_multiple_of(8);
+        let last = number + 1 == contexts.len();
+        let end = list.len() + if last { 24 + data.len() } else { next };
+        list.extend(u32::try_from(if last { 0 } else { next }).unwrap().to_le_bytes());
+        list.extend([16_u16, 4, 0, 24].map(u16::to_le_bytes).concat());
+        list.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        list.extend(name);
+        list.extend([0; 4]);
+        list.extend(data);
+        list.resize(end, 0);
+    }
+    let len = list.len();
     let mut body = 57_u16.to_le_bytes().to_vec();
     body.extend([0, 0]);
     body.extend(2_u32.to_le_bytes());
@@ -40,9 +58,9 @@ pub(super) fn create(
     let place = if len > 0 { at } else { 0 };
     body.extend([place, len].map(|number| u32::try_from(number).unwrap().to_le_bytes()).concat());
     body.extend(name);
-    if let Some(contexts) = contexts {
+    if len > 0 {
         body.resize(at - HEADER_LEN, 0);
-        body.extend(contexts);
+        body.extend(list);
     }
     body
 }

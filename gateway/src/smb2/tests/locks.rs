@@ -25,7 +25,7 @@ impl Peer {
         self.call(Command::Lock, &body).await.0
     }
 
-    async fn lock(&mut self, id: Id, sequence: u32, flags: u32) -> NtStatus {
+    pub(super) async fn lock(&mut self, id: Id, sequence: u32, flags: u32) -> NtStatus {
         self.locks(id, sequence, &[flags]).await
     }
 }

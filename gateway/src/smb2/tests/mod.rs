@@ -7,6 +7,7 @@ mod compound;
 mod files;
 mod ioctl;
 mod locks;
+mod moving;
 mod notify;
 mod protection;
 mod quota;
@@ -16,7 +17,8 @@ mod streams;
 
 use crate::handle::{HandleKey, VolumeId};
 use crate::vserver::{
-    Encryption, MountedVolume, Namespace, NtHash, RID_FIRST, Share, Shares, SmbSettings, User, Users, Vserver,
+    Encryption, MountedVolume, Namespace, NtHash, RID_FIRST, Share, Shares, SmbHandle, SmbSettings, User,
+    Users, Vserver,
 };
 use client::Peer;
 use fsstore::{FileDisk, Time, Tuning, Volume, VolumeSpec};
@@ -29,7 +31,7 @@ use uuid::Uuid;
 
 /// A vserver with a volume, whose share is `data` and whose user is the superuser.
 struct Site {
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
     vserver: Arc<Vserver>,
     address: SocketAddr,
     _serving: DropGuard,
@@ -41,7 +43,6 @@ impl Site {
         let disk = Arc::new(FileDisk::create(&dir.path().join("v"), 32 << 20).unwrap());
         let spec = VolumeSpec { uuid: Uuid::new_v4(), size_bytes: 32 << 20 };
         let volume = Volume::create(disk, &spec, Time::default(), Tuning::default()).unwrap();
-        let vserver = Vserver::new("vs1", Uuid::new_v4(), HandleKey::generate(), *b"verifier");
         let mount = MountedVolume {
             id: VolumeId::of(volume.uuid()),
             name: "root".to_owned(),
@@ -49,6 +50,18 @@ impl Site {
             junction: "/".to_owned(),
             policy: "default".to_owned(),
         };
+        Site::serve(Arc::new(dir), mount, &[]).await
+    }
+
+    /// The same volume in the hands of another node, to which these handles came.
+    async fn elsewhere(&self, handles: &[u8]) -> Site {
+        let namespace = self.vserver.namespace();
+        let mount = namespace.mounts().next().unwrap().clone();
+        Site::serve(Arc::clone(&self._dir), mount, handles).await
+    }
+
+    async fn serve(dir: Arc<TempDir>, mount: MountedVolume, handles: &[u8]) -> Site {
+        let vserver = Vserver::new("vs1", Uuid::new_v4(), HandleKey::generate(), *b"verifier");
         vserver.set_namespace(Namespace::build(vec![mount], Time::default()).unwrap());
         let user = User {
             name: "user".to_owned(),
@@ -61,6 +74,7 @@ impl Site {
             secret: NtHash::of_password("Password").unwrap(),
         };
         vserver.set_users(Users::new(vserver.uuid, [user], []));
+        super::clients(&vserver).take_in(&vserver, SmbHandle::decode_all(handles).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cancel = CancellationToken::new();
