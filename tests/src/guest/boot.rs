@@ -47,7 +47,7 @@ pub struct Done {
 ///
 /// # Panics
 /// If the C compiler fails.
-pub(super) fn prepare(dir: &Path) {
+pub fn prepare(dir: &Path) {
     let write = |name: &str, text: &str| {
         let path = dir.join(name);
         std::fs::write(&path, text).expect("the lab's directory can be written to");
@@ -63,7 +63,11 @@ pub(super) fn prepare(dir: &Path) {
 }
 
 impl Guest {
-    pub(super) async fn boot(lab: &Path, id: u8, memory_mib: u32) -> Guest {
+    /// Boots guest `id` (1 to 250) with so much memory, where [`prepare`] was.
+    ///
+    /// # Panics
+    /// If it doesn't come up.
+    pub async fn boot(lab: &Path, id: u8, memory_mib: u32) -> Guest {
         let dir = lab.join(format!("guest{id}"));
         std::fs::create_dir_all(&dir).expect("the guest's directory");
         let [.., server] = SERVER.octets();

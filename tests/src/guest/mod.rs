@@ -7,8 +7,9 @@ mod boot;
 mod needs;
 mod server;
 
-pub use boot::{Done, Guest};
-pub use server::{Lab, SERVER};
+pub use boot::{Done, Guest, prepare};
+pub use needs::met;
+pub use server::{Lab, SERVER, take_address};
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ const TOOLS: [(&str, &str); 9] = [
 ///
 /// # Panics
 /// In CI, if something is missing.
-pub(super) fn met(more: &[(&str, &str)]) -> bool {
+pub fn met(more: &[(&str, &str)]) -> bool {
     let tools = TOOLS.iter().chain(more).all(|(tool, package)| need_tool(tool, package).is_some());
     if !tools {
         return false;

@@ -23,8 +23,7 @@ pub struct Lab {
 impl Lab {
     /// Starts the node: one vserver at [`SERVER`] on the standard ports, with the volumes `/` and `/data`.
     pub(super) async fn start(dir: PathBuf) -> Lab {
-        ip("link set lo up");
-        ip(&format!("address add {SERVER}/32 dev lo"));
+        take_address();
         boot::prepare(&dir);
         let mut lab = Lab { node: None, dir };
         lab.configure();
@@ -117,6 +116,15 @@ impl Lab {
         assert!(errors.is_empty(), "the node logged:\n{}", errors.join("\n"));
         node.kill().await.expect("the node can be killed");
     }
+}
+
+/// Gives this process's network namespace the address [`SERVER`].
+///
+/// # Panics
+/// If that fails: outside of a namespace of its own nothing must be changed.
+pub fn take_address() {
+    ip("link set lo up");
+    ip(&format!("address add {SERVER}/32 dev lo"));
 }
 
 /// Runs `ip`.

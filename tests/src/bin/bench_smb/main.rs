@@ -3,6 +3,7 @@
 
 mod client;
 mod files;
+mod kernel;
 mod load;
 mod login;
 mod requests;
@@ -11,6 +12,7 @@ mod servers;
 
 use anyhow::{Context as _, Result, ensure};
 use ferry_tests::bench::{Options, Table};
+use ferry_tests::guest;
 use files::Files;
 use load::Measured;
 use rows::{Row, Work};
@@ -22,7 +24,6 @@ use std::time::{Duration, Instant};
 
 /// Says that this process is in the namespaces already.
 const INSIDE: &str = "FERRY_BENCH_INSIDE";
-const PREPARE: &str = "ip link set lo up && exec \"$0\" \"$@\"";
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
         return Err(enter_namespaces());
     }
     let options = Options::parse(std::env::args().skip(1))?;
+    guest::take_address();
     let place = tempfile::Builder::new().prefix("ferry-bench-").tempdir_in(std::env::current_dir()?)?;
     measure(&options, place.path())?.report(&options)
 }
@@ -44,17 +46,7 @@ fn enter_namespaces() -> anyhow::Error {
         Err(error) => return error.into(),
     };
     let mut command = Command::new("unshare");
-    command.args([
-        "--net",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        PREPARE,
-    ]);
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     let error = command.arg(here).args(std::env::args().skip(1)).env(INSIDE, "1").exec();
     anyhow::Error::new(error).context("needs unshare (util-linux) and root")
 }
@@ -75,7 +67,9 @@ struct Figures {
 fn measure(options: &Options, place: &Path) -> Result<Table> {
     let (rounds, time, names) = if options.quick { (2, 600, 20_000) } else { (5, 2000, 100_000) };
     let rows: Vec<Row> = rows::rows().into_iter().filter(|row| options.wants(row.rate.row)).collect();
-    ensure!(!rows.is_empty(), "no row has {:?} in its name", options.rows.as_deref().unwrap_or(""));
+    let of_kernel: Vec<_> = kernel::rows().into_iter().filter(|row| options.wants(row.rate.row)).collect();
+    let none = rows.is_empty() && of_kernel.is_empty();
+    ensure!(!none, "no row has {:?} in its name", options.rows.as_deref().unwrap_or(""));
     let start = |kind| -> Result<Side> {
         let server = Server::start(kind, place)?;
         let files = Files::make(&server, names).with_context(|| format!("files of {}", kind.name()))?;
@@ -92,6 +86,7 @@ fn measure(options: &Options, place: &Path) -> Result<Table> {
     }
     let mut table = Table::default();
     let peer = Kind::Smbd.name();
+    with_kernel(&of_kernel, rounds, names, [&ferry.server, &smbd.server], &mut table)?;
     for (row, mine, theirs) in &seen {
         table.push(&row.rate, peer, mine.rate, theirs.rate);
     }
@@ -103,6 +98,30 @@ fn measure(options: &Options, place: &Path) -> Result<Table> {
         table.push(&row.p99, peer, mine.p99_us, theirs.p99_us);
     }
     Ok(table)
+}
+
+/// The rows of the kernel's client, if a guest can be booted.
+fn with_kernel(
+    rows: &[kernel::Row],
+    rounds: u32,
+    names: u64,
+    [ferry, smbd]: [&Server; 2],
+    table: &mut Table,
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let Some(mut client) = kernel::Client::boot(names)? else { return Ok(()) };
+    for row in rows {
+        for round in 0..rounds {
+            eprintln!("{} ({}/{rounds})", row.rate.row, round + 1);
+            let (rate, processor_us) = client.measure(row, ferry)?;
+            let (peers, peers_us) = client.measure(row, smbd)?;
+            table.push(&row.rate, Kind::Smbd.name(), rate, peers);
+            table.push(&row.processor, Kind::Smbd.name(), processor_us, peers_us);
+        }
+    }
+    Ok(())
 }
 
 fn figures(row: &Row, side: &Side, time: Duration) -> Result<Figures> {

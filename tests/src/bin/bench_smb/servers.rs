@@ -2,6 +2,7 @@
 
 use crate::login::{PASSWORD, USER};
 use anyhow::{Context as _, Result, anyhow, ensure};
+use ferry_tests::guest::SERVER;
 use fsstore::Tuning;
 use gateway::vserver::{Encryption, NtHash, RID_FIRST, Share, Shares, SmbSettings, User, Users};
 use std::io::Write as _;
@@ -25,6 +26,11 @@ impl Kind {
             Kind::Ferry => "ferry",
             Kind::Smbd => "smbd",
         }
+    }
+
+    /// Where guests can reach it, too.
+    fn address(self) -> SocketAddr {
+        SocketAddr::from((SERVER, self.port()))
     }
 
     fn port(self) -> u16 {
@@ -64,7 +70,7 @@ impl Server {
                 command.arg("serve").arg(&dir).process_group(0).spawn()?
             }
         };
-        let address = SocketAddr::from(([127, 0, 0, 1], kind.port()));
+        let address = kind.address();
         let mut server = Server { kind, address, dir, child };
         let end = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).is_err() {
@@ -151,8 +157,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let settings = SmbSettings { signing_required: false, encryption: Encryption::Off };
     vserver.set_shares(Shares::new(settings, [Share::new("data", "/data")]));
     tokio::runtime::Runtime::new()?.block_on(async {
-        let listener =
-            tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], Kind::Ferry.port()))).await?;
+        let listener = tokio::net::TcpListener::bind(Kind::Ferry.address()).await?;
         gateway::smb2::serve(listener, vserver, tokio_util::sync::CancellationToken::new()).await;
         Ok(())
     })
