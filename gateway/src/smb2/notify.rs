@@ -29,6 +29,8 @@ pub(super) struct Watching {
     /// The directory is to go.
     goes: AtomicBool,
     stirred: Notify,
+    /// Who waits, one behind the other.
+    turns: tokio::sync::Mutex<()>,
     watch: OnceLock<Watch>,
 }
 
@@ -46,31 +48,28 @@ struct News {
 /// Bytes of an entry beside its name, and what it may be padded by.
 const ENTRY: usize = 16;
 
-/// Answers at once if there is news, else when there is.
+/// Answers at once if there is news, else when there is. Requests of one handle are answered in the order in which they came.
 pub(super) fn notify(asked: &Asked) -> Answer {
     let begun = begin(asked);
     let (open, watching, max) = match begun {
         Ok(begun) => begun,
         Err(failure) => return Answer::from(Err(failure)),
     };
-    if let Some(reply) = watching.take(max) {
+    let first = watching.turns.try_lock();
+    if first.is_ok()
+        && let Some(reply) = watching.take(max)
+    {
         return Answer::from(reply);
     }
+    drop(first);
     let give_up = asked.give_up.clone();
     Answer::Later(Box::pin(async move {
-        let over = loop {
-            let stirred = watching.stirred.notified();
-            if let Some(reply) = watching.take(max) {
-                return Done::from(reply);
-            }
-            tokio::select! {
-                biased;
-                () = stirred => {}
-                () = open.closed.cancelled() => break NtStatus::NOTIFY_CLEANUP,
-                () = give_up.cancelled() => break NtStatus::CANCELLED,
-            }
-        };
-        Done::from(Err(over.into()))
+        tokio::select! {
+            biased;
+            reply = watching.news(max) => Done::from(reply),
+            () = open.closed.cancelled() => Done::from(Err(NtStatus::NOTIFY_CLEANUP.into())),
+            () = give_up.cancelled() => Done::from(Err(NtStatus::CANCELLED.into())),
+        }
     }))
 }
 
@@ -110,6 +109,7 @@ impl Watching {
             news: Mutex::default(),
             goes: AtomicBool::new(false),
             stirred: Notify::new(),
+            turns: tokio::sync::Mutex::default(),
             watch: OnceLock::new(),
         });
         let (to, of) = (Arc::downgrade(&watching), Arc::downgrade(volume));
@@ -126,6 +126,18 @@ impl Watching {
     pub(super) fn end(&self) {
         self.goes.store(true, Ordering::Relaxed);
         self.stirred.notify_waiters();
+    }
+
+    /// What a client that has room for `max` bytes is told, when those before it were told.
+    async fn news(&self, max: usize) -> Reply {
+        let _turn = self.turns.lock().await;
+        loop {
+            let stirred = self.stirred.notified();
+            if let Some(reply) = self.take(max) {
+                return reply;
+            }
+            stirred.await;
+        }
     }
 
     /// What a client that has room for `max` bytes is told now.

@@ -88,3 +88,17 @@ async fn a_wait_ends_with_its_handle_and_when_it_is_taken_back() {
     let (status, _) = peer.call(Command::ChangeNotify, &notify(file, 0, 1000, filter::FILE_NAME)).await;
     assert_eq!(status, NtStatus::INVALID_PARAMETER, "not a directory");
 }
+
+#[tokio::test]
+async fn requests_of_one_handle_are_answered_in_their_order() {
+    let site = Site::new().await;
+    let (mut peer, mut other) = (site.login().await, site.login().await);
+    let root = peer.open("", READ, SHARE_ALL, OPEN).await.unwrap();
+    let ask = notify(root, 0, 1000, filter::DIR_NAME);
+    let waiting = [wait(&mut peer, &ask).await, wait(&mut peer, &ask).await, wait(&mut peer, &ask).await];
+    for (waiting, name) in waiting.iter().zip(["a", "b", "c"]) {
+        assert_eq!(other.call(Command::Create, &mkdir(name)).await.0, NtStatus::SUCCESS);
+        let (header, news) = answer(&mut peer).await;
+        assert_eq!((header.message_id, news), (waiting.message_id, entry(1, name)));
+    }
+}
