@@ -97,7 +97,7 @@ pub(super) async fn run(connection: Arc<Connection>, received: Bytes) -> Outcome
     match FrameKind::of(&received) {
         Ok(FrameKind::Smb1) => greet(&connection, &received),
         Ok(FrameKind::Plain) => run_all(connection, received, None).await,
-        Ok(FrameKind::Sealed) => match open(&connection, &received) {
+        Ok(FrameKind::Sealed) => match open(&connection, received) {
             Some((session, plain)) => run_all(connection, plain, Some(session)).await,
             None => Outcome::Close,
         },
@@ -133,12 +133,14 @@ fn greet(connection: &Arc<Connection>, received: &[u8]) -> Outcome {
 }
 
 /// Decrypts a frame. `None`: nobody here sealed it, or not so.
-fn open(connection: &Connection, received: &Bytes) -> Option<(Arc<Session>, Bytes)> {
-    let transform = TransformHeader::decode(received).ok()?;
+fn open(connection: &Connection, received: Bytes) -> Option<(Arc<Session>, Bytes)> {
+    let transform = TransformHeader::decode(&received).ok()?;
     let session = connection.session(transform.session_id)?;
     let key = session.keys.as_ref()?.opening.as_ref()?;
-    let mut message = BytesMut::from(received.get(TRANSFORM_LEN..)?);
-    key.open(received.first_chunk()?, &mut message).ok()?;
+    // Where it is, unless others' frames are beside it.
+    let mut message = BytesMut::from(received);
+    let header = message.split_to(TRANSFORM_LEN);
+    key.open(header.first_chunk()?, &mut message).ok()?;
     Some((session, message.freeze()))
 }
 
@@ -157,12 +159,12 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
     let mut chain = Chain::default();
     let mut messages = Messages::new(plain).enumerate().peekable();
     while let Some((at, message)) = messages.next() {
-        let Ok((header, message)) = message else { return Outcome::Close };
+        let Ok((header, mut message)) = message else { return Outcome::Close };
         if header.flags & FLAG_RESPONSE != 0 || at >= COMPOUND_MAX {
             return Outcome::Close;
         }
         if header.command() == Some(Command::Cancel) {
-            cancel(&connection, &header, &message, sealed.as_ref());
+            cancel(&connection, &header, &mut message, sealed.as_ref());
             continue;
         }
         if connection.window.lock().take(header.message_id, charge_of(&connection, &header)).is_err() {
@@ -189,7 +191,7 @@ async fn run_all(connection: Arc<Connection>, plain: Bytes, sealed: Option<Arc<S
 }
 
 /// CANCEL (§3.3.5.16): has no response of its own.
-fn cancel(connection: &Connection, header: &Header, message: &[u8], sealed: Option<&Arc<Session>>) {
+fn cancel(connection: &Connection, header: &Header, message: &mut Bytes, sealed: Option<&Arc<Session>>) {
     let signed = admit(connection, header, message, sealed, header.session_id);
     if signed.is_ok() {
         // A request is called the same before and after the client is told that it waits.
@@ -284,7 +286,7 @@ impl Waiting {
 async fn one(
     connection: &Arc<Connection>,
     header: Header,
-    message: Bytes,
+    mut message: Bytes,
     sealed: Option<&Arc<Session>>,
     related: bool,
     chain: &mut Chain,
@@ -313,7 +315,7 @@ async fn one(
         // It asks whether anybody is there, not for whom (§3.3.5.17).
         return Step::Done(question.respond(Ok(Body::of(|out| EchoResponse.encode(out)))));
     }
-    let session = match admit(connection, &question.header, &message, sealed, chain.session_id) {
+    let session = match admit(connection, &question.header, &mut message, sealed, chain.session_id) {
         Ok((session, protection)) => {
             question.protection = protection;
             session
@@ -463,7 +465,7 @@ enum Refused {
 fn admit(
     connection: &Connection,
     header: &Header,
-    message: &[u8],
+    message: &mut Bytes,
     sealed: Option<&Arc<Session>>,
     session_id: u64,
 ) -> Result<(Arc<Session>, Protection), Refused> {
@@ -485,7 +487,7 @@ fn admit(
         return Err(Refused::Status(NtStatus::ACCESS_DENIED));
     }
     if header.is_signed() {
-        verify(&send, header, message).map_err(Refused::Status)?;
+        verify_in_place(&send, header, message).map_err(Refused::Status)?;
         return Ok((session, Protection::Signed(send)));
     }
     if session.signing_required {
@@ -502,6 +504,23 @@ pub(super) fn verify(keys: &SendKeys, header: &Header, message: &[u8]) -> Result
     first[48..].fill(0);
     let good = keys.signing.verify(&[&first, rest], &header.signature);
     good.map_err(|_| NtStatus::ACCESS_DENIED)
+}
+
+/// The same without a copy, where the message has its memory for itself. Nobody looks at its signature any more.
+fn verify_in_place(keys: &SendKeys, header: &Header, message: &mut Bytes) -> Result<(), NtStatus> {
+    match std::mem::take(message).try_into_mut() {
+        Ok(mut own) if own.len() >= HEADER_LEN => {
+            own[48..HEADER_LEN].fill(0);
+            let good = keys.signing.verify(&[&own], &header.signature);
+            *message = own.freeze();
+            good.map_err(|_| NtStatus::ACCESS_DENIED)
+        }
+        Ok(_) => Err(NtStatus::ACCESS_DENIED),
+        Err(shared) => {
+            *message = shared;
+            verify(keys, header, message)
+        }
+    }
 }
 
 /// READ and WRITE are decoded before anything else: limits count their bytes.

@@ -1,7 +1,7 @@
 //! Frames of SMB's direct TCP transport (MS-SMB2 §2.1): four bytes with the length, then one message, a compound of
 //! messages, or an encrypted one. In and out; knows no header.
 
-use crate::net::inflow::{Inflow, Messages};
+use crate::net::inflow::{Inflow, Messages, READ_LEN};
 use crate::net::outgoing::{MARK_LEN, Outbound};
 use crate::xdr::Tail;
 use bytes::{Buf, Bytes};
@@ -22,6 +22,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R, len_max: Arc<AtomicUsize>) -> Self {
         FrameReader { inflow: Inflow::new(stream), len_max }
     }
+
+    /// The frame that the buffer begins with. A large one has its memory for itself: it is decrypted where it is.
+    fn take(&mut self, len: usize) -> Bytes {
+        let buffer = &mut self.inflow.buffer;
+        if len > READ_LEN && len == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(len) }
+            .freeze()
+    }
 }
 
 impl<R: AsyncRead + Unpin> Messages for FrameReader<R> {
@@ -40,7 +47,7 @@ impl<R: AsyncRead + Unpin> Messages for FrameReader<R> {
                     let whole = MARK_LEN + len;
                     if self.inflow.buffer.len() >= whole {
                         self.inflow.buffer.advance(MARK_LEN);
-                        return Ok(Some(self.inflow.buffer.split_to(len).freeze()));
+                        return Ok(Some(self.take(len)));
                     }
                     whole - self.inflow.buffer.len()
                 }
