@@ -63,7 +63,7 @@ pub fn prepare(dir: &Path) {
 }
 
 impl Guest {
-    /// Boots guest `id` (1 to 250) with so much memory, where [`prepare`] was.
+    /// Boots guest `id` (1 to 250) with so much memory, where [`prepare`] was. Nobody reaches it yet.
     ///
     /// # Panics
     /// If it doesn't come up.
@@ -82,7 +82,6 @@ impl Guest {
         let tap = format!("tap{id}");
         ip(&format!("tuntap add dev {tap} mode tap"));
         ip(&format!("link set {tap} up txqueuelen 1000"));
-        ip(&format!("route replace {address}/32 dev {tap} src {SERVER}"));
         let mut kernel = kernel(lab, &dir, &tap, memory_mib);
         let input = kernel.stdin.take().expect("a pipe");
         let output = BufReader::new(kernel.stdout.take().expect("a pipe"));
@@ -95,6 +94,28 @@ impl Guest {
             guest.console()
         );
         guest
+    }
+
+    /// Its network device, on the host's side.
+    fn tap(&self) -> String {
+        format!("tap{}", self.id)
+    }
+
+    /// Joins it to this namespace, which has the address [`SERVER`].
+    ///
+    /// # Panics
+    /// If it has not.
+    pub fn route(&self) {
+        let (id, tap) = (SERVER.octets()[3] + self.id, self.tap());
+        ip(&format!("route replace 10.77.0.{id}/32 dev {tap} src {SERVER}"));
+    }
+
+    /// Joins it to a bridge of this namespace.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    pub(super) fn plug_into(&self, bridge: &str) {
+        ip(&format!("link set {} master {bridge}", self.tap()));
     }
 
     /// What is in this directory, the guest sees in `/lab`, and the other way round.
@@ -227,7 +248,7 @@ fn kernel(lab: &Path, dir: &Path, tap: &str, memory_mib: u32) -> Child {
         .expect("the guest's kernel starts")
 }
 
-fn tail(text: &str) -> String {
+pub(super) fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }

@@ -4,10 +4,12 @@
 //! runs its own binary again inside of the namespaces; every process there dies with the first one.
 
 mod boot;
+mod clusters;
 mod needs;
 mod server;
 
 pub use boot::{Done, Guest, prepare};
+pub use clusters::Clusters;
 pub use needs::met;
 pub use server::{Lab, SERVER, take_address};
 
@@ -26,8 +28,33 @@ const PASSED: &str = "passed";
 /// # Panics
 /// If the test fails or takes longer than `limit`; under CI also where something is missing. Elsewhere it's skipped then.
 pub fn lab(name: &str, limit: Duration, packages: &[(&str, &str)], body: impl AsyncFnOnce(&mut Lab)) {
+    in_namespaces(name, limit, packages, async |dir| {
+        let mut lab = Lab::start(dir).await;
+        body(&mut lab).await;
+        lab.stop().await;
+    });
+}
+
+/// The same with two clusters, each in a network namespace of its own, instead of the node.
+///
+/// # Panics
+/// As [`lab`].
+pub fn clusters(
+    name: &str,
+    limit: Duration,
+    packages: &[(&str, &str)],
+    body: impl AsyncFnOnce(&mut Clusters),
+) {
+    in_namespaces(name, limit, packages, async |dir| {
+        let mut clusters = Clusters::start(dir).await;
+        body(&mut clusters).await;
+        clusters.stop().await;
+    });
+}
+
+fn in_namespaces(name: &str, limit: Duration, packages: &[(&str, &str)], body: impl AsyncFnOnce(PathBuf)) {
     if let Some(dir) = std::env::var_os(DIR) {
-        return inside(PathBuf::from(dir), body);
+        return inside(&PathBuf::from(dir), body);
     }
     if !needs::met(packages) {
         return;
@@ -59,13 +86,9 @@ pub fn lab(name: &str, limit: Duration, packages: &[(&str, &str)], body: impl As
     assert!(dir.path().join(PASSED).exists(), "there is no test {name}");
 }
 
-fn inside(dir: PathBuf, body: impl AsyncFnOnce(&mut Lab)) {
+fn inside(dir: &std::path::Path, body: impl AsyncFnOnce(PathBuf)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let mut lab = Lab::start(dir.clone()).await;
-        body(&mut lab).await;
-        lab.stop().await;
-    });
+    runtime.expect("a runtime").block_on(body(dir.to_owned()));
     std::fs::write(dir.join(PASSED), "").expect("the lab's directory can be written to");
 }
 

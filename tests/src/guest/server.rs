@@ -79,7 +79,9 @@ impl Lab {
     /// # Panics
     /// If it doesn't come up.
     pub async fn boot(&self, id: u8, memory_mib: u32) -> Guest {
-        Guest::boot(&self.dir, id, memory_mib).await
+        let guest = Guest::boot(&self.dir, id, memory_mib).await;
+        guest.route();
+        guest
     }
 
     /// Boots guest 1 with the volume mounted on `/mnt/a`.

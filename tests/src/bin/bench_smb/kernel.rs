@@ -105,6 +105,7 @@ impl Client {
         let runtime = Runtime::new()?;
         guest::prepare(dir.path());
         let guest = runtime.block_on(Guest::boot(dir.path(), 1, MEMORY_MIB));
+        guest.route();
         Ok(Some(Client { runtime, guest, names, _dir: dir }))
     }
 
