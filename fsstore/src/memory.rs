@@ -113,7 +113,10 @@ impl std::fmt::Debug for Memory {
 impl Memory {
     /// Memory of `cache_bytes` for what is clean (at least 64 blocks) and `dirty_bytes` for changes.
     pub fn new(cache_bytes: u64, dirty_bytes: u64) -> Memory {
-        let cache_bytes = cache_bytes.max(CACHE_BYTES_MIN);
+        Memory::of(cache_bytes.max(CACHE_BYTES_MIN), dirty_bytes)
+    }
+
+    fn of(cache_bytes: u64, dirty_bytes: u64) -> Memory {
         // Between groups with all their blocks and groups with one.
         let items = usize::try_from(cache_bytes / (4 * PAGE_BYTES)).unwrap_or(usize::MAX);
         let inner = Inner {
@@ -239,5 +242,59 @@ impl Memory {
         self.inner.cache.retain(|key, _| match key {
             Key::Group(of, _) | Key::Inode(of, _) => *of != space,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::*;
+    use crate::{
+        Context, CreateHow, FileDisk, Op, ROOT, SetAttrs, Stream, Time, Volume, VolumeSpec, XattrHow,
+    };
+    use bytes::Bytes as Data;
+
+    /// The cache may drop what it was just given, so nothing that was loaded may be looked for there again.
+    #[test]
+    fn a_volume_works_with_a_cache_that_keeps_nothing() {
+        let disk =
+            Arc::new(FileDisk::create(&tempfile::tempdir().unwrap().path().join("v"), 64 << 20).unwrap());
+        let spec = VolumeSpec { uuid: uuid::Uuid::from_u128(1), size_bytes: 64 << 20 };
+        let memory = Memory::of(1, 64 << 20);
+        let means = Means { memory: memory.clone(), threads: false };
+        let volume = Volume::create(disk, &spec, Time::default(), means).unwrap();
+        let cx = Context::root(Time { secs: 1000, nanos: 0 });
+        let run = |op| {
+            let done = volume.execute(&cx, op).unwrap();
+            volume.consistency_point().unwrap();
+            assert_eq!(memory.usage().cache_bytes, 0);
+            done.object.after
+        };
+        let name = Data::from_static(b"a");
+        let dir = run(Op::Mkdir { dir: ROOT, name: name.clone(), attrs: SetAttrs::default() }).id;
+        let how = CreateHow::Guarded(SetAttrs { mode: Some(0o640), ..SetAttrs::default() });
+        let file = run(Op::Create { dir, name: name.clone(), how }).id;
+        let stream = run(Op::MakeStream { file, name: name.clone(), guarded: false }).id;
+        let data = Data::from(vec![7; 300_000]);
+        for file in [file, stream] {
+            let written = run(Op::Write { file, offset: 0, data: data.clone() });
+            assert_eq!((written.size, written.mode), (300_000, 0o640));
+            assert_eq!(volume.read(&cx, file, 0, 400_000).unwrap().data.to_vec(), data);
+        }
+        let value = Data::from_static(b"v");
+        run(Op::SetXattr {
+            file,
+            name: Data::from_static(b"user.x"),
+            value: value.clone(),
+            how: XattrHow::Either,
+        });
+        assert_eq!(volume.xattr(&cx, file, b"user.x").unwrap(), value);
+        let attr = volume.getattr(stream).unwrap();
+        assert_eq!(volume.streams(file).unwrap(), [Stream { name: name.clone(), attr }]);
+        run(Op::RemoveStream { file, name: name.clone() });
+        run(Op::Remove { dir, name: name.clone() });
+        run(Op::Rmdir { dir: ROOT, name });
+        assert_eq!(volume.statfs().files, 1);
     }
 }

@@ -21,7 +21,7 @@ use crate::snapdir::SnapshotDirCell;
 use crate::state::State;
 use crate::walloc::Walloc;
 use crate::watch::Watchers;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -276,14 +276,14 @@ impl Shared {
             outcome => return outcome,
         }
         drop(inode);
-        let inode = self.inode(id)?;
         if id.snapshot != SnapshotId::ACTIVE {
-            let outcome = read(&inode);
+            let outcome = read(&*self.inode(id)?);
             // Deleted meanwhile, or damaged indeed.
             return if self.snap(id.snapshot).is_err() { Err(FsError::Stale) } else { outcome };
         }
-        let st = self.state.read();
-        let inode = st.inodes.get(id.ino).and_then(|inode| st.visible(&inode)).unwrap_or(inode);
+        let mut st = self.state.write();
+        let inode = st.file(&self.io, id)?;
+        let _held = RwLockWriteGuard::downgrade(st);
         let outcome = read(&inode);
         if let Err(error @ FsError::Corrupt { .. }) = &outcome {
             tracing::error!(volume = %self.uuid, inode = %id.ino, %error, "corruption found");

@@ -76,13 +76,14 @@ impl State {
         if inode.kind.is_none() || inode.generation != id.generation {
             return Err(FsError::Stale);
         }
-        if inode.hidden == Hidden::Stream {
-            self.load(io, inode.parent)?;
+        match inode.hidden {
+            Hidden::No => Ok(inode),
+            Hidden::Stream => Ok(Arc::new(inode.with_rights_of(self.load(io, inode.parent)?.as_ref()))),
+            Hidden::AttrDir | Hidden::Value => Err(FsError::Stale),
         }
-        self.visible(&inode).ok_or(FsError::Stale)
     }
 
-    /// An inode as callers see it; the file of a stream is in memory. `None` for what has no `FileId` for callers.
+    /// An inode as callers see it, if what that takes is in memory.
     pub(crate) fn visible(&self, inode: &Arc<Inode>) -> Option<Arc<Inode>> {
         match inode.hidden {
             Hidden::No => Some(inode.clone()),
