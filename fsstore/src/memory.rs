@@ -247,8 +247,6 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-
     use super::*;
     use crate::{
         Context, CreateHow, FileDisk, Op, ROOT, SetAttrs, Stream, Time, Volume, VolumeSpec, XattrHow,
