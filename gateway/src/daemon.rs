@@ -129,10 +129,10 @@ fn serve_clients(config: &NfsConfig) -> ServeVserver {
         ..Limits::default()
     };
     let register = config.register_rpcbind;
-    Arc::new(move |endpoint, vserver, ports, cancel| {
+    Arc::new(move |endpoint, vserver, ports, ending| {
         let endpoint = match endpoint {
             Endpoint::Tcp(listener) if is_on(&listener, ports.smb) => {
-                return Box::pin(smb2::serve(listener, vserver, cancel));
+                return Box::pin(smb2::serve(listener, vserver, ending));
             }
             other => other,
         };
@@ -144,14 +144,17 @@ fn serve_clients(config: &NfsConfig) -> ServeVserver {
             nsm: ports.nsm_port(),
         };
         Box::pin(async move {
-            let registering = register.then(|| registration(&endpoint, ports, cancel.clone())).flatten();
+            let registering =
+                register.then(|| registration(&endpoint, ports, ending.silent.clone())).flatten();
             let serving = async {
                 match endpoint {
                     Endpoint::Tcp(listener) => {
-                        programs::serve_within(listener, vserver, ports, limits, cancel).await;
+                        programs::serve_within(listener, vserver, ports, limits, ending).await;
                     }
                     Endpoint::Udp(socket) => {
-                        if let Err(error) = programs::serve_datagrams(socket, vserver, ports, cancel).await {
+                        if let Err(error) =
+                            programs::serve_datagrams(socket, vserver, ports, ending.silent).await
+                        {
                             tracing::warn!(%error, "a UDP port is not served any more");
                         }
                     }
@@ -238,7 +241,7 @@ mod tests {
             Endpoint::Udp(socket),
             vserver,
             ports,
-            cancel.clone(),
+            cancel.clone().into(),
         ));
         let client = UdpSocket::bind("127.91.3.10:0").await.unwrap();
         client.connect(address).await.unwrap();

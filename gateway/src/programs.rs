@@ -1,6 +1,7 @@
 //! The RPC programs of one vserver: looks at a call's program and version, and hands it to the protocol. Knows no
 //! procedure.
 
+use crate::net::ending::Ending;
 use crate::net::limits::Limits;
 use crate::nfs3;
 use crate::nfs3::acl::NFS_ACL_PROGRAM;
@@ -36,10 +37,11 @@ pub async fn serve_within(
     vserver: Arc<Vserver>,
     ports: Ports,
     limits: Limits,
-    cancel: CancellationToken,
+    ending: impl Into<Ending>,
 ) {
-    let calls = nlm::call_clients(Arc::clone(&vserver), cancel.clone());
-    let serving = server::serve(listener, Arc::new(Programs { vserver, ports }), limits, cancel);
+    let ending = ending.into();
+    let calls = nlm::call_clients(Arc::clone(&vserver), ending.silent.clone());
+    let serving = server::serve(listener, Arc::new(Programs { vserver, ports }), limits, ending);
     tokio::join!(serving, calls);
 }
 

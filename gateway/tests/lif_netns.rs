@@ -6,7 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use bytes::Bytes;
 use gateway::lif::{self, Endpoint, LifUp, Serve};
+use gateway::net::limits::Limits;
+use gateway::rpc::call::Call;
+use gateway::rpc::server::{self, Outcome, Request, Service};
 use gateway::store::{LifPorts, LifRecord};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,6 +21,9 @@ use tokio::io::AsyncWriteExt;
 
 /// Which process of the test this is.
 const ROLE: &str = "FERRY_TEST_LIF_ROLE";
+/// For a client: where the LIF is, and the file that says that it is connected.
+const ADDRESS: &str = "FERRY_TEST_LIF_ADDRESS";
+const CONNECTED: &str = "FERRY_TEST_LIF_CONNECTED";
 const IPV4: &str = "10.91.3.7";
 const IPV6: &str = "fd91:3::7";
 const PORT: u16 = 2049;
@@ -37,6 +44,7 @@ fn a_lif_on_a_real_interface_is_announced_reachable_and_removed() {
     match std::env::var(ROLE).as_deref() {
         Ok("node") => return node(),
         Ok("client") => return client(),
+        Ok("holder") => return holder(),
         _ => {}
     }
     if let Some(missing) = missing() {
@@ -54,9 +62,13 @@ fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
     }
-    for (tool, package) in
-        [("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux"), ("timeout", "coreutils")]
-    {
+    for (tool, package) in [
+        ("ip", "iproute2"),
+        ("unshare", "util-linux"),
+        ("nsenter", "util-linux"),
+        ("timeout", "coreutils"),
+        ("ss", "iproute2"),
+    ] {
         if Command::new(tool).arg("--version").output().is_err()
             && Command::new(tool).arg("-V").output().is_err()
         {
@@ -141,7 +153,7 @@ impl Neighbour {
     fn connect(&self, address: &str) {
         let mut command = self.enter();
         command.args(["timeout", "10"]);
-        let output = again(command, "client").env("FERRY_TEST_LIF_ADDRESS", address).output().unwrap();
+        let output = again(command, "client").env(ADDRESS, address).output().unwrap();
         assert!(output.status.success(), "no connection: {}", text(&output));
     }
 }
@@ -153,15 +165,25 @@ impl Drop for Neighbour {
     }
 }
 
+/// Where the client is told to connect to.
+fn addressed() -> SocketAddr {
+    format!("{}:{PORT}", std::env::var(ADDRESS).unwrap()).parse().unwrap()
+}
+
 /// Runs in the neighbour's namespace.
 fn client() {
-    let address: SocketAddr =
-        format!("{}:{PORT}", std::env::var("FERRY_TEST_LIF_ADDRESS").unwrap()).parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+    let mut stream = TcpStream::connect_timeout(&addressed(), Duration::from_secs(5)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut greeting = Vec::new();
     stream.read_to_end(&mut greeting).unwrap();
     assert_eq!(greeting, GREETING);
+}
+
+/// Runs in the neighbour's namespace: has a connection until the node ends it.
+fn holder() {
+    let mut stream = TcpStream::connect_timeout(&addressed(), Duration::from_secs(5)).unwrap();
+    std::fs::write(std::env::var(CONNECTED).unwrap(), "").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "an end in good order");
 }
 
 /// Runs in the node's namespace.
@@ -178,7 +200,54 @@ fn node() {
         announced_reachable_removed(&runtime, &neighbour, &record, &mac, &uri);
         silent_once_down(&runtime, &neighbour, &record);
     }
+    clients_learn_of_a_move_when_it_is_over(&runtime, &neighbour);
     no_such_interface(&runtime);
+}
+
+/// A client that learns of its connection's end too early finds nobody at the address, and waits for a second.
+fn clients_learn_of_a_move_when_it_is_over(runtime: &tokio::runtime::Runtime, neighbour: &Neighbour) {
+    // Without an address of its own a node could not reach clients any more.
+    ip("address add 10.91.3.2/24 dev here");
+    let record = record(IPV4, 24);
+    let serve: Serve = Arc::new(|endpoint, ending| {
+        Box::pin(async move {
+            let Endpoint::Tcp(listener) = endpoint else { return };
+            server::serve(listener, Arc::new(Nothing), Limits::default(), ending).await;
+        })
+    });
+    let up = runtime.block_on(lif::up(&record, &serve)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let connected = dir.path().join("connected");
+    let mut command = neighbour.enter();
+    command.args(["timeout", "20"]);
+    let mut client = again(command, "holder").env(ADDRESS, IPV4).env(CONNECTED, &connected).spawn().unwrap();
+    while !connected.exists() {
+        assert!(client.try_wait().unwrap().is_none(), "no connection");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let over = runtime.block_on(up.hand_over());
+    assert_eq!(ip(&format!("-oneline address show dev here to {IPV4}")), "");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(client.try_wait().unwrap().is_none(), "it was told before the move was over");
+    over.cancel();
+    assert!(client.wait().unwrap().success());
+    // Nothing may stay that would answer for the client's next connection, should the address come back.
+    std::thread::sleep(Duration::from_millis(500));
+    let left =
+        run(Command::new("ss"), &format!("--no-header --tcp state connected exclude time-wait src {IPV4}"));
+    assert_eq!(left, "");
+}
+
+/// Answers nobody.
+struct Nothing;
+
+impl Service for Nothing {
+    fn reply_len_max(&self, _: &Call, _: &Bytes) -> usize {
+        0
+    }
+    async fn run(&self, _: Request) -> Outcome {
+        Outcome::Drop
+    }
 }
 
 fn announced_reachable_removed(
@@ -242,12 +311,12 @@ fn up(runtime: &tokio::runtime::Runtime, record: &LifRecord) -> LifUp {
 
 /// Greets whoever connects, and hangs up.
 fn greeter() -> Serve {
-    Arc::new(|endpoint, cancel| {
+    Arc::new(|endpoint, ending| {
         Box::pin(async move {
             let Endpoint::Tcp(listener) = endpoint else { return };
             loop {
                 tokio::select! {
-                    () = cancel.cancelled() => return,
+                    () = ending.silent.cancelled() => return,
                     accepted = listener.accept() => {
                         if let Ok((mut stream, _)) = accepted {
                             let _ = stream.write_all(GREETING).await;

@@ -45,10 +45,10 @@ impl Node {
         let config = Config::parse(&text).unwrap();
         let store = Store::open(&dir.join("config.redb")).unwrap();
         let identity = peers::load_or_create_identity(&dir, "alpha").unwrap();
-        let serve: crate::cluster::ServeVserver = Arc::new(|listener, _vserver, _ports, cancel| {
+        let serve: crate::cluster::ServeVserver = Arc::new(|listener, _vserver, _ports, ending| {
             Box::pin(async move {
                 let _listens_until_the_end = listener;
-                cancel.cancelled().await;
+                ending.silent.cancelled().await;
             })
         });
         let cluster = Cluster::new(config, store, identity, serve, crate::smb2::clients);

@@ -46,6 +46,7 @@ pub use vservers::VserverView;
 
 use crate::config::{Config, NAME_RULE, is_name};
 use crate::lif::Endpoint;
+use crate::net::ending::Ending;
 use crate::secrets::Secrets;
 use crate::store::{LifPorts, Store, VserverRecord};
 use crate::vserver::{SmbClients, Vserver};
@@ -58,12 +59,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::OwnedMutexGuard;
-use tokio_util::sync::CancellationToken;
+
 use uuid::Uuid;
 
 /// Serves one endpoint of a vserver until cancelled. The ports are all those of the endpoint's LIF.
 pub type ServeVserver = Arc<
-    dyn Fn(Endpoint, Arc<Vserver>, LifPorts, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>
+    dyn Fn(Endpoint, Arc<Vserver>, LifPorts, Ending) -> Pin<Box<dyn Future<Output = ()> + Send>>
         + Send
         + Sync,
 >;

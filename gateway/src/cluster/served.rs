@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How long requests may take to end once the gate is closed.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ pub struct Served {
     pub vserver: Arc<Vserver>,
     /// LIFs that are up.
     pub(super) lifs: Mutex<BTreeMap<String, LifUp>>,
+    /// Connections of LIFs that were handed over, which are open still.
+    silent: Mutex<Vec<CancellationToken>>,
     /// Why a LIF or a volume is not there, by `lif NAME` or `volume NAME`.
     faults: Mutex<BTreeMap<String, String>>,
     limits: Mutex<Limits>,
@@ -43,6 +46,7 @@ impl Served {
         Served {
             vserver,
             lifs: Mutex::default(),
+            silent: Mutex::default(),
             faults: Mutex::default(),
             limits: Mutex::default(),
             readings: Mutex::default(),
@@ -111,6 +115,19 @@ impl Served {
     pub async fn lifs_down(&self) {
         let lifs: Vec<LifUp> = std::mem::take(&mut *self.lifs.lock()).into_values().collect();
         futures_util::future::join_all(lifs.into_iter().map(LifUp::down)).await;
+    }
+
+    /// Takes all LIFs down so that another node can bring them up. Their connections are silent when it returns, and stay so until
+    /// [`Served::handed_over`].
+    pub async fn hand_lifs_over(&self) {
+        let lifs: Vec<LifUp> = std::mem::take(&mut *self.lifs.lock()).into_values().collect();
+        let silent = futures_util::future::join_all(lifs.into_iter().map(LifUp::hand_over)).await;
+        self.silent.lock().extend(silent);
+    }
+
+    /// The other node serves: clients may learn that their connections are over.
+    pub fn handed_over(&self) {
+        std::mem::take(&mut *self.silent.lock()).iter().for_each(CancellationToken::cancel);
     }
 
     /// The mounted volumes.
@@ -218,7 +235,7 @@ impl Cluster {
     /// How a LIF with these ports serves the endpoints of this vserver.
     pub(super) fn serve_for(&self, vserver: &Arc<Vserver>, ports: LifPorts) -> Serve {
         let (serve, vserver) = (Arc::clone(&self.serve), Arc::clone(vserver));
-        Arc::new(move |endpoint, cancel| serve(endpoint, Arc::clone(&vserver), ports, cancel))
+        Arc::new(move |endpoint, ending| serve(endpoint, Arc::clone(&vserver), ports, ending))
     }
 
     /// Brings up what is not up. What fails is noted as a fault and tried again by the clockwork.
@@ -264,6 +281,7 @@ impl Cluster {
     pub(crate) async fn take_down(self: &Arc<Self>, name: &str) -> Result<()> {
         let Some(served) = self.served(name) else { return Ok(()) };
         served.end_requests();
+        served.handed_over();
         served.lifs_down().await;
         let drained =
             tokio::time::timeout(DRAIN_PATIENCE, served.vserver.gate.close_and_drain()).await.is_ok();

@@ -5,6 +5,7 @@
 mod address;
 mod announce;
 
+use crate::net::ending::Ending;
 use crate::store::LifRecord;
 use std::future::Future;
 use std::io;
@@ -35,9 +36,8 @@ pub enum Endpoint {
     Udp(UdpSocket),
 }
 
-/// Serves one endpoint until it is cancelled; then it and all its connections are closed when it returns.
-pub type Serve =
-    Arc<dyn Fn(Endpoint, CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+/// Serves one endpoint until it ends; then nothing comes from it or its connections any more when it returns.
+pub type Serve = Arc<dyn Fn(Endpoint, Ending) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Why a LIF is not up.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// A LIF that is up. Dropped without [`LifUp::down`], its listeners close but the address stays on the host.
 #[derive(Debug)]
 pub struct LifUp {
-    cancel: CancellationToken,
+    ending: Ending,
     /// What serves the endpoints, and what announces the address.
     servers: Vec<JoinHandle<()>>,
     /// What serves SMB, which comes and goes while the LIF is up.
@@ -88,21 +88,21 @@ pub struct LifUp {
 /// What serves the SMB port of a LIF.
 #[derive(Debug)]
 pub struct SmbServer {
-    cancel: CancellationToken,
+    ending: Ending,
     server: JoinHandle<()>,
 }
 
 impl SmbServer {
     /// Closes the port and its connections. Returns when that is done.
     pub async fn end(self) {
-        self.cancel.cancel();
+        self.ending.close();
         wait_for(vec![self.server]).await;
     }
 }
 
 impl Drop for LifUp {
     fn drop(&mut self) {
-        self.cancel.cancel();
+        self.ending.silent.cancel();
     }
 }
 
@@ -122,12 +122,12 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
         }
         _ => None,
     };
-    let mut up = LifUp { cancel: CancellationToken::new(), servers: Vec::new(), smb: None, added };
+    let mut up = LifUp { ending: Ending::default(), servers: Vec::new(), smb: None, added };
     for port in lif.ports.tcp() {
         let address = SocketAddr::new(ip, port);
         match bind(address).await {
             Ok(listener) => {
-                up.servers.push(tokio::spawn(serve(Endpoint::Tcp(listener), up.cancel.clone())));
+                up.servers.push(tokio::spawn(serve(Endpoint::Tcp(listener), up.ending.clone())));
             }
             Err(error) => {
                 up.down().await;
@@ -136,12 +136,12 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
         }
     }
     for port in lif.ports.udp() {
-        let (serve, cancel) = (Arc::clone(serve), up.cancel.clone());
-        up.servers.push(tokio::spawn(datagrams(SocketAddr::new(ip, port), serve, cancel)));
+        let (serve, ending) = (Arc::clone(serve), up.ending.clone());
+        up.servers.push(tokio::spawn(datagrams(SocketAddr::new(ip, port), serve, ending)));
     }
     // Only now: whoever is led here finds somebody who listens.
     if let Some(link) = up.added.as_ref().and_then(|added| added.link) {
-        up.servers.push(tokio::spawn(announce::announce(ip, link, up.cancel.clone())));
+        up.servers.push(tokio::spawn(announce::announce(ip, link, up.ending.silent.clone())));
     }
     tracing::info!(vserver = lif.vserver, lif = lif.name, address = %ip, "LIF up");
     Ok(up)
@@ -150,8 +150,15 @@ pub async fn up(lif: &LifRecord, serve: &Serve) -> Result<LifUp, LifError> {
 impl LifUp {
     /// Closes listeners and connections and takes the address off the host. Returns when that is done; a server
     /// that does not end in time is dropped.
-    pub async fn down(mut self) {
-        self.cancel.cancel();
+    pub async fn down(self) {
+        self.ending.closed.cancel();
+        self.hand_over().await;
+    }
+
+    /// The same for an address that another node is about to serve: connections fall silent, and are closed when that node does and
+    /// what this gives is cancelled.
+    pub async fn hand_over(mut self) -> CancellationToken {
+        self.ending.silent.cancel();
         let mut servers = std::mem::take(&mut self.servers);
         servers.extend(self.take_smb().map(|smb| smb.server));
         wait_for(servers).await;
@@ -160,6 +167,7 @@ impl LifUp {
         {
             tracing::warn!(%error, "cannot take an address off its interface");
         }
+        self.ending.closed.clone()
     }
 
     /// Whether the SMB port is served.
@@ -169,9 +177,9 @@ impl LifUp {
 
     /// Serves the SMB port, from here on and until it is taken out again or the LIF goes down.
     pub fn serve_smb(&mut self, listener: TcpListener, serve: &Serve) {
-        let cancel = self.cancel.child_token();
-        let server = tokio::spawn(serve(Endpoint::Tcp(listener), cancel.clone()));
-        self.smb = Some(SmbServer { cancel, server });
+        let ending = self.ending.child();
+        let server = tokio::spawn(serve(Endpoint::Tcp(listener), ending.clone()));
+        self.smb = Some(SmbServer { ending, server });
     }
 
     /// Takes out what serves the SMB port, to be ended.
@@ -224,7 +232,7 @@ fn try_bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves a UDP port. Another program may hold just that one, be it for a moment; clients that ask over TCP must not
 /// suffer from it, so the LIF is up without and this tries again.
-async fn datagrams(address: SocketAddr, serve: Serve, cancel: CancellationToken) {
+async fn datagrams(address: SocketAddr, serve: Serve, ending: Ending) {
     let bind = async {
         let mut told = false;
         loop {
@@ -238,8 +246,8 @@ async fn datagrams(address: SocketAddr, serve: Serve, cancel: CancellationToken)
             tokio::time::sleep(DATAGRAM_PAUSE).await;
         }
     };
-    let Some(socket) = cancel.run_until_cancelled(bind).await else { return };
-    serve(Endpoint::Udp(socket), cancel.clone()).await;
+    let Some(socket) = ending.silent.run_until_cancelled(bind).await else { return };
+    serve(Endpoint::Udp(socket), ending.clone()).await;
 }
 
 #[cfg(test)]
@@ -251,16 +259,16 @@ mod tests {
 
     /// Accepts and holds connections until cancelled.
     fn holder() -> Serve {
-        Arc::new(|endpoint, cancel| {
+        Arc::new(|endpoint, ending| {
             Box::pin(async move {
                 let listener = match endpoint {
                     Endpoint::Tcp(listener) => listener,
-                    Endpoint::Udp(socket) => return echo(socket, cancel).await,
+                    Endpoint::Udp(socket) => return echo(socket, ending.silent).await,
                 };
                 let mut held = Vec::new();
                 loop {
                     tokio::select! {
-                        () = cancel.cancelled() => return,
+                        () = ending.silent.cancelled() => return,
                         accepted = listener.accept() => held.extend(accepted.ok()),
                     }
                 }

@@ -90,7 +90,7 @@ impl Host {
         // From here on nothing may be served: not the requests that are parked, nor new ones.
         if let Some(served) = self.cluster.served(vserver) {
             served.end_requests();
-            served.lifs_down().await;
+            served.hand_lifs_over().await;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One connection, from its first to its last byte: what arrives is run, concurrently, and what it leads to is sent as it
 //! comes.
 
+use super::ending::Ending;
 use super::limits::Seat;
 use super::outgoing::Outbound;
 use super::outlet::Outlet;
@@ -51,12 +52,12 @@ pub(crate) fn split(stream: TcpStream) -> io::Result<(OwnedReadHalf, OwnedWriteH
     Ok(stream.into_split())
 }
 
-/// Ends when the client is gone, an outcome says so, or at `cancel`; what has begun is run to its end first. `gone` is
+/// Ends when the client is gone, an outcome says so, or at `ending`; what has begun is run to its end first. `gone` is
 /// cancelled then: whoever waits for others gives up. `unasked`: what is sent without a message that asks for it.
 pub(crate) async fn converse<M, A, F>(
     writer: OwnedWriteHalf,
     seat: &Seat,
-    (cancel, gone): (CancellationToken, CancellationToken),
+    (ending, gone): (Ending, CancellationToken),
     arrivals: impl Stream<Item = io::Result<(A, Place)>>,
     unasked: impl Stream<Item = M>,
     run: impl Fn(A) -> F,
@@ -66,14 +67,14 @@ where
     F: Future<Output = Outcome<M>> + Send,
 {
     let mut outlet: Outlet<M, Option<Place>> =
-        Outlet::new(writer, seat.stall(), cancel.clone(), gone.clone());
+        Outlet::new(writer, seat.stall(), ending.silent.clone(), gone.clone());
     let mut arrivals = Box::pin(arrivals);
     let mut unasked = std::pin::pin!(unasked);
     let mut running: FuturesUnordered<BoxFuture<'_, (Outcome<M>, Option<Place>)>> = FuturesUnordered::new();
     let ended = loop {
         let (outcome, place) = tokio::select! {
             biased;
-            () = cancel.cancelled() => break Ok(()),
+            () = ending.silent.cancelled() => break Ok(()),
             () = gone.cancelled() => break Ok(()),
             Some(ended) = running.next() => ended,
             Some(message) = unasked.next() => (Outcome::Reply(message), None),
@@ -120,6 +121,8 @@ where
             Outcome::Later(_, rest) => running.push(Box::pin(async move { (rest.await, None) })),
         }
     }
-    outlet.finish().await;
+    if let Some(socket) = outlet.finish().await {
+        ending.part(socket);
+    }
     ended
 }

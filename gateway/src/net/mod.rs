@@ -3,6 +3,7 @@
 
 pub(crate) mod accept;
 pub mod conversation;
+pub mod ending;
 pub(crate) mod inflow;
 pub(crate) mod interface;
 pub mod limits;

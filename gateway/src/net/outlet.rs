@@ -83,11 +83,12 @@ impl<M: Outbound, P: Send + 'static> Outlet<M, P> {
         drop(self.queue.send((batch, places)));
     }
 
-    /// Waits until all is sent, or can't be.
-    pub(crate) async fn finish(mut self) {
+    /// Waits until all is sent, or can't be; gives its half of the connection back.
+    pub(crate) async fn finish(mut self) -> Option<OwnedWriteHalf> {
         self.flush();
         drop(self.queue);
         drop(self.task.await);
+        Arc::into_inner(self.socket)
     }
 }
 
@@ -182,7 +183,7 @@ mod tests {
             fixture.client.read_exact(&mut reply).await.unwrap();
             assert!(reply[8..].iter().all(|got| *got == byte), "reply {byte}");
         }
-        fixture.outlet.finish().await;
+        drop(fixture.outlet.finish().await);
         assert_eq!(fixture.free.load(Ordering::Relaxed), 32);
         assert!(!fixture.gone.is_cancelled());
     }
@@ -192,7 +193,7 @@ mod tests {
         let mut fixture = fixture(Duration::from_millis(50)).await;
         (0..32).for_each(|byte| fixture.push(byte));
         fixture.gone.cancelled().await;
-        fixture.outlet.finish().await;
+        drop(fixture.outlet.finish().await);
         assert_eq!(fixture.free.load(Ordering::Relaxed), 32);
     }
 
@@ -201,7 +202,7 @@ mod tests {
         let mut fixture = fixture(Duration::from_secs(60)).await;
         fixture.cancel.cancel();
         fixture.push(1);
-        fixture.outlet.finish().await;
+        drop(fixture.outlet.finish().await);
         let mut got = Vec::new();
         fixture.client.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, [0; 0]);

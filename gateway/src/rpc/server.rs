@@ -6,6 +6,7 @@ use super::call::{Call, CallError, Refusal, encode_refusal};
 use super::record::RecordReader;
 use crate::net::accept::accept_all;
 use crate::net::conversation;
+use crate::net::ending::Ending;
 use crate::net::inflow::Messages;
 use crate::net::limits::{Limits, Seat};
 use crate::net::places::{Place, Places};
@@ -83,17 +84,17 @@ pub trait Service: Send + Sync + 'static {
     fn run(&self, request: Request) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Serves every connection of `listener` until `cancel`; then closes them all at once, and returns when no call
+/// Serves every connection of `listener` until `ending`; then closes them all at once, and returns when no call
 /// runs any more.
 pub async fn serve<S: Service>(
     listener: TcpListener,
     service: Arc<S>,
     limits: Limits,
-    cancel: CancellationToken,
+    ending: impl Into<Ending>,
 ) {
-    let shared = cancel.clone();
-    accept_all(listener, limits, cancel, move |stream, seat| {
-        converse(stream, Arc::clone(&service), seat, shared.clone())
+    let ending = ending.into();
+    accept_all(listener, limits, ending.silent.clone(), move |stream, seat| {
+        converse(stream, Arc::clone(&service), seat, ending.clone())
     })
     .await;
 }
@@ -103,7 +104,7 @@ async fn converse<S: Service>(
     stream: TcpStream,
     service: Arc<S>,
     seat: Arc<Seat>,
-    cancel: CancellationToken,
+    ending: Ending,
 ) -> io::Result<()> {
     let gone = CancellationToken::new();
     let (client, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
@@ -111,7 +112,7 @@ async fn converse<S: Service>(
     let (reader, writer) = conversation::split(stream)?;
     let calls = intake(reader, Arc::clone(&service), Arc::clone(&seat));
     let run = |(call, args)| run(&*service, call, args, &ends);
-    conversation::converse(writer, &seat, (cancel, gone), calls, stream::pending(), run).await
+    conversation::converse(writer, &seat, (ending, gone), calls, stream::pending(), run).await
 }
 
 /// Who speaks with whom.

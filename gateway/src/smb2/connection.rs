@@ -11,6 +11,7 @@ use super::session::Session;
 use super::window::Window;
 use super::wire::status::NtStatus;
 use crate::net::conversation;
+use crate::net::ending::Ending;
 use crate::net::inflow::Messages;
 use crate::net::limits::Seat;
 use crate::net::places::{Place, Places};
@@ -188,7 +189,7 @@ pub(super) async fn converse(
     stream: TcpStream,
     listener: Arc<Listener>,
     seat: Arc<Seat>,
-    cancel: CancellationToken,
+    ending: Ending,
 ) -> io::Result<()> {
     let gone = CancellationToken::new();
     let (unasked, mut unasked_frames) = mpsc::channel(UNASKED_MAX);
@@ -208,7 +209,7 @@ pub(super) async fn converse(
     let frames = intake(reader, &connection, Arc::clone(&seat));
     let run = |frame| dispatch::run(Arc::clone(&connection), frame);
     let unasked = stream::poll_fn(move |cx| unasked_frames.poll_recv(cx));
-    let ended = conversation::converse(writer, &seat, (cancel, gone), frames, unasked, run).await;
+    let ended = conversation::converse(writer, &seat, (ending, gone), frames, unasked, run).await;
     connection.end();
     ended
 }

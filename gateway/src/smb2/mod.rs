@@ -49,13 +49,13 @@ pub mod wire;
 use state::State;
 
 use crate::net::accept::accept_all;
+use crate::net::ending::Ending;
 use crate::net::interface::Interface;
 use crate::net::limits::Limits;
 use crate::vserver::{SmbClients, Vserver};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use wire::status::NtStatus;
 
 /// What the connections of one endpoint share.
@@ -77,17 +77,17 @@ pub fn clients(vserver: &Vserver) -> Arc<dyn SmbClients> {
     state::of(vserver)
 }
 
-/// Serves a vserver's shares to whoever connects, until `cancel`; then closes every connection at once and returns when no
+/// Serves a vserver's shares to whoever connects, until `ending`; then closes every connection at once and returns when no
 /// request runs any more.
-pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, cancel: CancellationToken) {
+pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ending: impl Into<Ending>) {
+    let ending = ending.into();
     let shared = Arc::new(Listener { state: state::of(&vserver), vserver });
     let _reachable = match listener.local_addr() {
         Ok(address) => Some(shared.state.reachable(Interface::of(address.ip()).await)),
         Err(_) => None,
     };
-    let stop = cancel.clone();
-    accept_all(listener, Limits::default(), cancel, move |stream, seat| {
-        connection::converse(stream, Arc::clone(&shared), seat, stop.clone())
+    accept_all(listener, Limits::default(), ending.silent.clone(), move |stream, seat| {
+        connection::converse(stream, Arc::clone(&shared), seat, ending.clone())
     })
     .await;
 }
