@@ -1,6 +1,7 @@
 //! The `ferry` program under test, and the places to run it in.
 
-use serde_json::Value;
+use gateway::demo::node::Node;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,6 +34,23 @@ pub async fn until(what: &str, done: impl AsyncFn() -> Option<Value>) -> Value {
         assert!(Instant::now() < end, "{what}: it does not come");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Moves the vserver `vs` from `node` to a peer; nothing is left of it where it was.
+///
+/// # Panics
+/// If the move fails.
+pub async fn move_away(node: &Node, destination: &str) {
+    let body = json!({ "vserver": "vs", "destination": destination, "auto_source_cleanup": true });
+    node.api.post("/migrations", body).await.expect("a migration begins");
+    until("the move's end", async || {
+        let all = node.api.get("/migrations").await.expect("a node that answers");
+        let phase = &all[0]["phase"];
+        assert!(phase != "failed" && phase != "aborted", "{all}\n{}", node.log_tail());
+        let left = node.api.get("/vservers").await.expect("a node that answers");
+        (phase == "completed" && left == json!([])).then_some(all)
+    })
+    .await;
 }
 
 /// Where `cargo xtask test` installs the tools that are Rust programs.

@@ -8,7 +8,6 @@ use ferry_tests::smb_site::{PASSWORD, Site, text_of};
 use gateway::demo::node::{Node, peer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 const DIALECTS: [&str; 5] = ["SMB2_02", "SMB2_10", "SMB3_00", "SMB3_02", "SMB3_11"];
@@ -161,18 +160,7 @@ async fn a_share_moves_with_its_users() {
     let local = site.dir.path().join("kept");
     std::fs::write(&local, b"kept").unwrap();
     site.run(&[], &format!("put {} kept", local.display())).await;
-    let body = json!({ "vserver": "vs", "destination": "b" });
-    site.node.api.post("/migrations", body).await.unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        let all = site.node.api.get("/migrations").await.unwrap();
-        let phase = all[0]["phase"].as_str().unwrap();
-        if phase == "completed" {
-            break;
-        }
-        assert!(phase != "failed" && Instant::now() < until, "{all}\n{}", site.node.log_tail());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    ferry::move_away(&site.node, "b").await;
     let back = site.dir.path().join("back");
     site.run(&[], &format!("get KEPT {}", back.display())).await;
     assert_eq!(std::fs::read(back).unwrap(), b"kept");
