@@ -90,6 +90,9 @@ pub async fn run(server: &Server, test: &Test, share: &str) -> Outcome {
     command.args(["-p", &at.port().to_string(), "-U", &format!("{user}%{}", server::PASSWORD)]);
     command.args(options.iter().map(|option| format!("--option=torture:{option}"))).arg(&test.name);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    // It leaves directories where it runs.
+    let scratch = tempfile::tempdir().expect("a directory");
+    command.current_dir(&scratch);
     let start = Instant::now();
     let child = command.spawn().expect("smbtorture starts");
     let limit = Duration::from_secs(30 + 3 * test.seconds);
