@@ -59,10 +59,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::OwnedMutexGuard;
-
 use uuid::Uuid;
 
-/// Serves one endpoint of a vserver until cancelled. The ports are all those of the endpoint's LIF.
+/// Serves one endpoint of a vserver until it ends. The ports are all those of the endpoint's LIF.
 pub type ServeVserver = Arc<
     dyn Fn(Endpoint, Arc<Vserver>, LifPorts, Ending) -> Pin<Box<dyn Future<Output = ()> + Send>>
         + Send

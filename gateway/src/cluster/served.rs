@@ -111,17 +111,19 @@ impl Served {
         self.vserver.qos.set_limits(&crate::vserver::Limits::default());
     }
 
+    fn take_lifs(&self) -> impl Iterator<Item = LifUp> + use<> {
+        std::mem::take(&mut *self.lifs.lock()).into_values()
+    }
+
     /// Takes all LIFs down at once: listeners and connections are closed when it returns.
     pub async fn lifs_down(&self) {
-        let lifs: Vec<LifUp> = std::mem::take(&mut *self.lifs.lock()).into_values().collect();
-        futures_util::future::join_all(lifs.into_iter().map(LifUp::down)).await;
+        futures_util::future::join_all(self.take_lifs().map(LifUp::down)).await;
     }
 
     /// Takes all LIFs down so that another node can bring them up. Their connections are silent when it returns, and stay so until
     /// [`Served::handed_over`].
     pub async fn hand_lifs_over(&self) {
-        let lifs: Vec<LifUp> = std::mem::take(&mut *self.lifs.lock()).into_values().collect();
-        let silent = futures_util::future::join_all(lifs.into_iter().map(LifUp::hand_over)).await;
+        let silent = futures_util::future::join_all(self.take_lifs().map(LifUp::hand_over)).await;
         self.silent.lock().extend(silent);
     }
 

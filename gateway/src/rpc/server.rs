@@ -84,7 +84,7 @@ pub trait Service: Send + Sync + 'static {
     fn run(&self, request: Request) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Serves every connection of `listener` until `ending`; then closes them all at once, and returns when no call
+/// Serves every connection of `listener` until `ending`, which says when they are closed, and returns when no call
 /// runs any more.
 pub async fn serve<S: Service>(
     listener: TcpListener,

@@ -77,7 +77,7 @@ pub fn clients(vserver: &Vserver) -> Arc<dyn SmbClients> {
     state::of(vserver)
 }
 
-/// Serves a vserver's shares to whoever connects, until `ending`; then closes every connection at once and returns when no
+/// Serves a vserver's shares to whoever connects, until `ending`, which says when connections are closed, and returns when no
 /// request runs any more.
 pub async fn serve(listener: TcpListener, vserver: Arc<Vserver>, ending: impl Into<Ending>) {
     let ending = ending.into();
